@@ -1,0 +1,518 @@
+"""The store's contract: everything that the engine asks of a place where runs are kept.
+
+The port speaks the domain ("commit if the run is still at N", "lease up to N due tasks"), never SQL. A store never
+decodes a payload, an event or a snapshot: they are bytes to it. All methods are asynchronous and may be called from
+one event loop at a time. Every key and query carries a namespace; run ids are unique over all namespaces.
+
+Time. The store's clock alone judges leases and due times. Delays travel to the store as delays (`delay_us`), and
+answers carry the store's time as `now_us` (microseconds since the epoch), from which an engine derives its own `now`.
+
+The rows of one run:
+
+* the *head*: the seq of the last event, whether the run is held, the last few commit ids with their answers, and an
+  opaque `summary` that lists show;
+* the *journal*: events 1..seq, append only;
+* the *queue*: at most one row a path. A row is `ready` (due, free), `delayed` (due later, free), or leased. Rows of a
+  held run are not given out, whatever they are;
+* *blobs* and at most one *snapshot*, which commit with the events they belong to;
+* the *index row*: the few fields that lists filter and sort by.
+
+A worker owns leases by name: a lease lives as long as its worker's registration, which `heartbeat` extends. It does
+not end by itself when a task takes long.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
+
+NAMESPACE = "default"
+
+T = TypeVar("T")
+
+
+class Struct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The shape of everything that crosses the contract: immutable, named fields."""
+
+
+# --- commit -------------------------------------------------------------------------------------------------------
+
+
+class TaskKind(StrEnum):
+    """What a queue row asks the worker that claims it to do."""
+
+    EXECUTE = "execute"
+    """Run the node's code."""
+    TIMER = "timer"
+    """Tell the kernel that the time has come; nothing of the user's runs."""
+    MESSAGE = "message"
+    """Deliver `payload` to another run, then finish the row."""
+
+
+class Lease(Struct):
+    """A lease that a commit stands on. If it is gone, the whole commit is refused (`FENCED`).
+
+    With `finish` its queue row ends with this commit; otherwise the worker keeps it, and the row's count of lost
+    workers goes back to zero, because something new was recorded.
+    """
+
+    path: str
+    epoch: int
+    finish: bool = True
+
+
+class Enqueue(Struct):
+    """A queue row that should exist after the commit.
+
+    If the path has a row that another lease holds, it is left as it is (so that "make sure it is queued" can be
+    repeated). Otherwise it is written: due `delay_us` after the store's now, free, with no lost workers. With
+    `leased` it is given to the committing worker at once, and the answer carries its epoch. In a held run it is
+    written free and waits for the run to be released, whatever `leased` says.
+    """
+
+    path: str
+    kind: TaskKind = TaskKind.EXECUTE
+    queue: str = "default"
+    priority: int = 0
+    delay_us: int = 0
+    leased: bool = False
+    payload: bytes = b""
+
+
+class Blob(Struct):
+    """A value too large for the journal, written once. `blob_id` is unique within its run."""
+
+    blob_id: str
+    codec: str
+    data: bytes
+
+
+class RunIndex(Struct):
+    """What lists of runs filter, sort and search by. Written whole whenever one of its fields changed."""
+
+    workflow: str
+    version: int
+    status: str
+    live: bool
+    labels: Mapping[str, str] = {}
+    error: str = ""
+    created_us: int = 0
+    started_us: int | None = None
+    finished_us: int | None = None
+    parent_run: str | None = None
+
+
+class Commit(Struct):
+    """One atomic change of one run. All of it happens, or none.
+
+    In order: the leases of `stands_on` are checked, then the version, then everything is written: finished rows end,
+    `withdraw` ends rows whoever holds them, `hold` sets or lifts the run's hold, `enqueue` rows are written, events,
+    blobs, snapshot, summary and index row are stored.
+
+    `expected` is the seq of the last event that the writer knows; 0 creates the run (it needs `index`). `None` means
+    that no events are added and the version doesn't matter (to finish a delivered message, to give up a row).
+    `commit_id` makes a repeat harmless: as long as it is among the last `COMMITS_REMEMBERED` of the run, a repeat gets
+    the first answer, granted leases included. A later repeat is a conflict, never a second application.
+    """
+
+    commit_id: str
+    run_id: str
+    expected: int | None
+    namespace: str = NAMESPACE
+    worker: str = ""
+    events: Sequence[bytes] = ()
+    stands_on: Sequence[Lease] = ()
+    withdraw: Sequence[str] = ()
+    hold: bool | None = None
+    enqueue: Sequence[Enqueue] = ()
+    blobs: Sequence[Blob] = ()
+    snapshot: bytes | None = None
+    summary: bytes | None = None
+    index: RunIndex | None = None
+
+
+COMMITS_REMEMBERED = 8
+
+
+class Outcome(StrEnum):
+    """What became of a commit."""
+
+    OK = "ok"
+    CONFLICT = "conflict"
+    """The run is not at `expected` (or exists already, or doesn't exist). Nothing was written."""
+    FENCED = "fenced"
+    """A lease that it stood on is gone; `lost` names the paths. Nothing was written."""
+
+
+class Granted(Struct):
+    """A lease given with a commit's answer or a heartbeat's."""
+
+    run_id: str
+    path: str
+    epoch: int
+
+
+class CommitAnswer(Struct):
+    """`seq` is the run's last seq after an OK, or as the store has it after a refusal (0: no such run)."""
+
+    outcome: Outcome
+    seq: int
+    leases: Sequence[Granted] = ()
+    lost: Sequence[str] = ()
+    now_us: int = 0
+
+
+# --- queue --------------------------------------------------------------------------------------------------------
+
+
+class Claim(Struct):
+    """A due task, leased to the claiming worker.
+
+    `epoch` is higher than that of any lease before it for this path. `lost` counts the workers that died with this
+    row in their hands since something was last recorded for it.
+    """
+
+    namespace: str
+    run_id: str
+    path: str
+    kind: TaskKind
+    queue: str
+    priority: int
+    epoch: int
+    queued_us: int
+    due_us: int
+    lost: int = 0
+    payload: bytes = b""
+
+
+class ClaimAnswer(Struct):
+    """`next_due_us` is when the next delayed row of these queues falls due, if any is known."""
+
+    claims: Sequence[Claim]
+    now_us: int
+    next_due_us: int | None = None
+
+
+class HeartbeatAnswer(Struct):
+    """Everything that the worker owns, as the store has it."""
+
+    now_us: int
+    owned: Sequence[Granted]
+
+
+class QueueRow(Struct):
+    """A queue row as an observer sees it (for `explain`, task status and the reconciler)."""
+
+    run_id: str
+    path: str
+    kind: TaskKind
+    queue: str
+    priority: int
+    queued_us: int
+    due_us: int
+    worker: str | None = None
+    epoch: int = 0
+    leased_us: int | None = None
+    lost: int = 0
+    held: bool = False
+    note: str = ""
+
+
+class WorkerRow(Struct):
+    """A registered worker. `info` is opaque to the store."""
+
+    worker: str
+    seen_us: int
+    expires_us: int
+    leases: int
+    info: bytes = b""
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
+
+
+class LoadedRun(Struct):
+    """A run as far as it is needed to go on: `snapshot` (state at `snapshot_seq`) and the events after it.
+
+    With `load(after=N)` the snapshot is left out where the events after N are enough.
+    """
+
+    run_id: str
+    namespace: str
+    seq: int
+    held: bool
+    index: RunIndex
+    summary: bytes = b""
+    snapshot_seq: int = 0
+    snapshot: bytes | None = None
+    events: Sequence[bytes] = ()
+
+
+class RunRow(Struct):
+    """One line in a list of runs."""
+
+    run_id: str
+    namespace: str
+    seq: int
+    index: RunIndex
+    summary: bytes = b""
+
+
+class RunFilter(Struct):
+    """All given conditions must hold. `text` looks (without case) in run id, workflow, labels and error."""
+
+    namespace: str = NAMESPACE
+    statuses: Sequence[str] = ()
+    workflow: str | None = None
+    labels: Mapping[str, str] = {}
+    created_after_us: int | None = None
+    created_before_us: int | None = None
+    text: str = ""
+    parent_run: str | None = None
+    live: bool | None = None
+
+
+class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+    """`cursor` continues the list; None at its end."""
+
+    items: Sequence[T]
+    cursor: str | None = None
+
+
+class FeedItem(Struct):
+    """One event of a feed over runs. Items of one run come in seq order; `cursor` resumes after this item."""
+
+    run_id: str
+    workflow: str
+    cursor: str
+    event: bytes
+
+
+class WorkflowVersion(Struct):
+    """An immutable version. `text` is the document as it was saved last with this meaning; `record` is opaque."""
+
+    namespace: str
+    name: str
+    version: int
+    meaning: str
+    created_us: int
+    saved_us: int
+    text: bytes
+    record: bytes
+
+
+class WorkflowRow(Struct):
+    """One line in a list of workflows. `current` is the version saved last, which new runs take."""
+
+    namespace: str
+    name: str
+    current: int
+    versions: int
+    created_us: int
+    saved_us: int
+    record: bytes
+
+
+# --- wake-ups -----------------------------------------------------------------------------------------------------
+
+
+class QueueWake(Struct):
+    """Rows became due in these queues. A hint: it may be lost, late or repeated."""
+
+    queues: Sequence[str]
+
+
+class RunAdvanced(Struct):
+    """The run has a new event or another hold. A hint."""
+
+    run_id: str
+    workflow: str
+    seq: int
+
+
+class Notice(Struct):
+    """A live notice (start, progress, log line) that is not journalled. May be lost."""
+
+    run_id: str
+    workflow: str
+    data: bytes
+
+
+Wake = QueueWake | RunAdvanced | Notice
+
+
+# --- the port -----------------------------------------------------------------------------------------------------
+
+
+class Store(Protocol):
+    """Where runs are kept. One implementation is right if it passes `orchestrator.testing.conformance`."""
+
+    @property
+    def url(self) -> str:
+        """How the store was named, without credentials."""
+        ...
+
+    async def open(self) -> None:
+        """Connect, migrate, and check that what is acknowledged will be kept.
+
+        Raises:
+            StoreIncompatible: the data belongs to a newer release, or a migration was changed after it ran.
+            StoreUnavailable: it can't be reached or written.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything. Leases of this process's workers end as by `forget_worker`."""
+        ...
+
+    async def now_us(self) -> int:
+        """The store's clock."""
+        ...
+
+    # the heart
+
+    async def commit(self, batch: Sequence[Commit]) -> list[CommitAnswer]:
+        """Apply commits of many runs in one round trip and one disk sync; one answer for each, in order.
+
+        A refused commit doesn't touch the others. Commits of the same run in one batch apply in order. What was
+        answered OK is durable as far as the store keeps what it acknowledges.
+
+        Raises:
+            StoreUnavailable: nothing of the batch happened.
+            CommitUnknown: any of it may have happened; repeat the same batch.
+        """
+        ...
+
+    async def load(self, run_id: str, *, after: int | None = None) -> LoadedRun | None:
+        """What is needed to continue the run: latest snapshot and the events after it, or the events after `after`."""
+        ...
+
+    async def load_blob(self, run_id: str, blob_id: str) -> Blob | None:
+        """A blob of the run."""
+        ...
+
+    # the queue
+
+    async def claim(self, worker: str, *, queues: Sequence[str], limit: int) -> ClaimAnswer:
+        """Lease up to `limit` due rows of runs that aren't held: highest priority first, then longest due.
+
+        An unregistered worker gets nothing until its first heartbeat.
+        """
+        ...
+
+    async def release(self, worker: str, leases: Sequence[Granted], *, delay_us: int = 0, note: str = "") -> None:
+        """Give leases back: the rows are free again, due after `delay_us`, and no worker counts as lost.
+
+        A lease that the worker no longer owns is passed over. `note` says why (shown by `explain`).
+        """
+        ...
+
+    async def heartbeat(self, worker: str, *, lease_us: int, info: bytes = b"") -> HeartbeatAnswer:
+        """Register the worker, or extend its registration to `lease_us` from the store's now.
+
+        Callable from another thread than the loop's: stores that need it have `heartbeat_blocking` with the same
+        contract, for the heartbeat's own thread and connection.
+        """
+        ...
+
+    def heartbeat_blocking(self, worker: str, *, lease_us: int, info: bytes = b"") -> HeartbeatAnswer:
+        """As `heartbeat`, called on the heartbeat's own thread. Uses no event loop."""
+        ...
+
+    async def forget_worker(self, worker: str, *, lost: bool = False) -> None:
+        """End a registration. Its leases become free; with `lost` they count a lost worker."""
+        ...
+
+    async def expire_workers(self) -> list[str]:
+        """Forget (as lost) every worker whose registration has ended by the store's clock; gives their names."""
+        ...
+
+    async def changed(self, versions: Mapping[str, int]) -> dict[str, int]:
+        """Of these runs with the seq the caller knows, those that have another seq now (0: gone)."""
+        ...
+
+    # observing
+
+    async def queue_rows(self, run_id: str) -> list[QueueRow]:
+        """All queue rows of the run."""
+        ...
+
+    async def queue_depth(self) -> dict[str, int]:
+        """Free due rows by queue."""
+        ...
+
+    async def workers(self) -> list[WorkerRow]:
+        """All registered workers."""
+        ...
+
+    async def get_run(self, run_id: str) -> RunRow | None:
+        """The run's line."""
+        ...
+
+    async def list_runs(self, where: RunFilter, *, limit: int, cursor: str | None = None) -> Page[RunRow]:
+        """Newest first. Raises UsageError for a cursor that this store didn't make."""
+        ...
+
+    async def read_journal(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[bytes]:
+        """Committed events with seq > after, in order. An unknown run has none."""
+        ...
+
+    async def read_feed(
+        self, *, cursor: str | None, limit: int, run_id: str | None = None, workflow: str | None = None,
+        namespace: str = NAMESPACE,
+    ) -> tuple[list[FeedItem], str]:
+        """Committed events of many runs after the cursor, and the cursor to go on with (also when there are none).
+
+        `cursor=None` means from now on: no items, and the cursor of this moment. Nothing is skipped and nothing
+        comes twice as long as each call passes the cursor that the one before gave.
+        """
+        ...
+
+    # workflows
+
+    async def save_version(
+        self, name: str, *, meaning: str, text: bytes, record: bytes, namespace: str = NAMESPACE
+    ) -> tuple[WorkflowVersion, bool]:
+        """Save a version, or find the one with the same meaning (its text becomes `text`). True: it is new.
+
+        Either way it becomes the workflow's current version, and a deleted workflow is there again.
+        """
+        ...
+
+    async def get_version(
+        self, name: str, version: int | None = None, *, namespace: str = NAMESPACE, deleted: bool = False
+    ) -> WorkflowVersion | None:
+        """A version, by default the current one. With `deleted` also of a deleted workflow (its runs still need it)."""
+        ...
+
+    async def list_versions(self, name: str, *, namespace: str = NAMESPACE) -> list[WorkflowVersion]:
+        """All versions, newest first."""
+        ...
+
+    async def list_workflows(
+        self, *, namespace: str = NAMESPACE, text: str = "", limit: int = 100, cursor: str | None = None
+    ) -> Page[WorkflowRow]:
+        """Saved and not deleted workflows by name."""
+        ...
+
+    async def delete_workflow(self, name: str, *, namespace: str = NAMESPACE) -> bool:
+        """Hide the workflow; False if there is none.
+
+        Raises:
+            Conflict: it has live runs (reason `workflow_has_live_runs`).
+        """
+        ...
+
+    # wake-ups
+
+    def subscribe(self, callback: Callable[[Wake], None]) -> Callable[[], None]:
+        """Call back on the event loop for every wake-up, this process's own included; the result ends it.
+
+        A callback must not block and must not raise.
+        """
+        ...
+
+    def notify(self, notice: Notice) -> None:
+        """Tell all processes on this store, as well as can be. Never blocks, never fails."""
+        ...
