@@ -1,0 +1,339 @@
+"""The journal's vocabulary: every kind of event, what it records, and how it reads as JSON.
+
+An event is an immutable fact. It records its consequences (which successors got an arrival, whether a failure is
+tried again and when), so that `apply` makes no choices and an old journal reads the same under newer rules. Events of
+one command form a group: they share `group`, the seq of the first of them, and are committed together or not at all.
+
+A kind's name and its fields are compatibility data: add fields with defaults, never change or remove one. Golden
+journals in `tests/replay` hold each release to that. These kinds are reserved for later releases and must not be
+used otherwise: arrival_swallowed, join_held_back, graph_extended, approval_requested, approval_resolved,
+budget_reserved, budget_settled, budget_raised, run_patched, run_migrated, compensation_started, run_continued.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from orchestrator.kernel.values import (
+    Chosen,
+    ErrorInfo,
+    ForkOrigin,
+    Origin,
+    Parent,
+    Payload,
+    Reads,
+    Timing,
+    Wait,
+)
+
+JOURNAL_FORMAT = 1
+"""Of the events' JSON. A worker that doesn't know a run's format gives its tasks back."""
+
+RULES_VERSION = 1
+"""Of the kernel's rules. A run keeps to the rules that it was started under."""
+
+
+def _snake(name: str) -> str:
+    return "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")
+
+
+class Event(msgspec.Struct, tag_field="kind", tag=_snake, omit_defaults=True, kw_only=True):
+    """What all events have. `seq`, `group` and `at` are set once, by the kernel, when the group is sealed."""
+
+    seq: int = 0
+    group: int = 0
+    at: str = ""
+
+    @property
+    def kind(self) -> str:
+        """The kind's name in the journal, such as `task_completed`."""
+        return str(self.__struct_config__.tag)
+
+
+class TaskEvent(Event, kw_only=True):
+    """An event of one task."""
+
+    path: str
+    node: str
+
+
+# --- the run ------------------------------------------------------------------------------------------------------
+
+
+class RunStarted(Event):
+    """The run exists. A fork's first event names its origin, and lists the tasks that it schedules anew."""
+
+    run_id: str
+    workflow: str
+    version: int
+    namespace: str = "default"
+    input: Payload | None = None
+    labels: dict[str, str] = {}
+    variables: dict[str, Payload] = {}
+    parent: Parent | None = None
+    depth: int = 0
+    request: str = ""
+    forked_from: ForkOrigin | None = None
+    reopened: list[str] = []
+    rules: int = RULES_VERSION
+    format: int = JOURNAL_FORMAT
+
+
+class VariablesSet(Event):
+    """Variables got new values, by the task `path` (or at a fork by its patch)."""
+
+    values: dict[str, Payload]
+    path: str | None = None
+    node: str | None = None
+
+
+class SignalReceived(Event):
+    """A signal was accepted. It waits, in order, until a task takes it."""
+
+    name: str
+    payload: Payload
+    key: str
+    sender: str | None = None
+
+
+class RunPaused(Event):
+    """Nothing new starts until `run_resumed`."""
+
+    by: str = "operator"
+    reason: str | None = None
+
+
+class RunResumed(Event):
+    """What the pause held may start."""
+
+    by: str = "operator"
+    reason: str | None = None
+
+
+class BudgetExceeded(Event):
+    """A budget of the run is spent; `run_stopping` follows."""
+
+    budget: str
+    limit: int
+    value: int
+
+
+class CancelRequested(Event):
+    """Somebody cancelled the run. Running tasks are told, and have until `grace_until_us` to report."""
+
+    grace_until_us: int
+    by: str = "operator"
+    reason: str | None = None
+
+
+class RunStopping(Event):
+    """The run will end: as failed (`error`), or by a Stop node as succeeded (`output`). Nothing new is scheduled."""
+
+    cause: str
+    grace_until_us: int
+    error: ErrorInfo | None = None
+    output: Payload | None = None
+
+
+class RunRetried(Event):
+    """A failed run goes on: these tasks are ready again, under their old paths, with their recorded steps."""
+
+    reopened: list[str]
+    by: str = "operator"
+    reason: str | None = None
+
+
+class RunSucceeded(Event):
+    """The end."""
+
+    output: Payload
+
+
+class RunFailed(Event):
+    """The end, unless the run is retried."""
+
+    error: ErrorInfo
+
+
+class RunCancelled(Event):
+    """The end."""
+
+    reason: str | None = None
+
+
+# --- tasks --------------------------------------------------------------------------------------------------------
+
+
+class TaskScheduled(TaskEvent):
+    """A task is ready. It takes the oldest arrival at its node, a join (`join`) all that are there."""
+
+    visit: int
+    previous: Origin = Origin()
+    reads: Reads = Reads()
+    join: bool = False
+
+
+class TaskStarted(TaskEvent):
+    """An irreversible attempt begins. Only irreversible tasks record this, before they touch the world."""
+
+    attempt: int
+    worker: str = ""
+
+
+class StepStarted(TaskEvent):
+    """An irreversible step begins."""
+
+    step: str
+    name: str
+    args_sha256: str = ""
+
+
+class StepRecorded(TaskEvent):
+    """A step's result, or its final failure. Whoever asks for this step again gets this answer."""
+
+    step: str
+    name: str
+    args_sha256: str = ""
+    effect: str = "write"
+    result: Payload | None = None
+    error: ErrorInfo | None = None
+    started_at: str = ""
+
+
+class DecisionMade(TaskEvent):
+    """A node chose where the run goes. Precedes the completion of its task, in the same group."""
+
+    chosen: list[Chosen]
+    allowed: list[str]
+    reason: str | None = None
+    confidence: float | None = None
+    by: str = "rule"
+    model: str | None = None
+    prompt_sha256: str | None = None
+    usage: dict[str, float] | None = None
+    cost_usd: float | None = None
+
+
+class TaskCompleted(TaskEvent):
+    """The task's result, and the nodes that got an arrival from it. None: this path of the run ends here."""
+
+    attempt: int
+    output: Payload
+    arrivals: list[str] = []
+    timing: Timing = Timing()
+
+
+class TaskFailed(TaskEvent):
+    """An attempt failed. Tried again at `retry_us`; or handled by the node in `arrivals`; else for good."""
+
+    attempt: int
+    error: ErrorInfo
+    retry_us: int | None = None
+    deferred: bool = False
+    arrivals: list[str] = []
+    timing: Timing = Timing()
+
+
+class TaskSkipped(TaskEvent):
+    """`when` was false, or a person skipped the task. Output null; what led here is passed on."""
+
+    arrivals: list[str] = []
+    reason: str | None = None
+
+
+class TaskCancelled(TaskEvent):
+    """The task was withdrawn. `unknown`: it may have touched the world."""
+
+    reason: str
+    unknown: bool = False
+
+
+class TaskSuspended(TaskEvent):
+    """The task waits, and holds no worker. `waits` is everything that it waits for; `children` the runs to start."""
+
+    attempt: int
+    waits: list[Wait]
+    children: list[str] = []
+
+
+class TaskResumed(TaskEvent):
+    """One of its waits is over: the step `step` has its answer, and the task is ready again.
+
+    `by`: timer, signal (with `signal`, the seq that it takes), child, or timeout (the signal did not come).
+    """
+
+    step: str
+    by: str
+    signal: int | None = None
+    result: Payload | None = None
+    error: ErrorInfo | None = None
+
+
+class TaskInDoubt(TaskEvent):
+    """An irreversible attempt began and nobody knows how it ended. `step` if one of its steps did."""
+
+    attempt: int
+    reason: str
+    step: str | None = None
+    late: Payload | None = None
+
+
+class TaskResolved(TaskEvent):
+    """A person said what became of a task in doubt: done, retry, skip or fail. The consequence follows."""
+
+    action: str
+    by: str = "operator"
+    message: str | None = None
+
+
+AnyEvent = (
+    RunStarted
+    | VariablesSet
+    | SignalReceived
+    | RunPaused
+    | RunResumed
+    | BudgetExceeded
+    | CancelRequested
+    | RunStopping
+    | RunRetried
+    | RunSucceeded
+    | RunFailed
+    | RunCancelled
+    | TaskScheduled
+    | TaskStarted
+    | StepStarted
+    | StepRecorded
+    | DecisionMade
+    | TaskCompleted
+    | TaskFailed
+    | TaskSkipped
+    | TaskCancelled
+    | TaskSuspended
+    | TaskResumed
+    | TaskInDoubt
+    | TaskResolved
+)
+
+KINDS: tuple[type[Event], ...] = AnyEvent.__args__
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
+
+
+def encode(event: Event) -> bytes:
+    """The event as it stands in the journal: one line of JSON."""
+    return _encoder.encode(event)
+
+
+def decode(data: bytes) -> AnyEvent:
+    """The inverse of `encode`.
+
+    Raises:
+        msgspec.ValidationError: not an event that this release knows.
+    """
+    return _decoder.decode(data)
+
+
+def decode_all(lines: Iterable[bytes]) -> list[AnyEvent]:
+    """Several events, in order."""
+    return [_decoder.decode(line) for line in lines]

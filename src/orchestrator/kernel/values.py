@@ -1,0 +1,133 @@
+"""The small values that events, commands and state are made of.
+
+Nothing here looks into a payload: to the kernel what a node returned is bytes with a name.
+"""
+
+from datetime import UTC, datetime
+from functools import lru_cache
+
+import msgspec
+
+Microseconds = int
+
+
+class Value(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Immutable, left out of JSON where it has its default."""
+
+
+class Payload(Value):
+    """A JSON value that is carried and never read: its text, or a reference to a blob of the run `run`.
+
+    `value` is raw JSON. A blob is named with its size in bytes and the SHA-256 of its plain text, so that a journal
+    whose data was erased still says what was there.
+    """
+
+    value: msgspec.Raw | None = None
+    blob: str | None = None
+    run: str | None = None
+    bytes: int | None = None
+    sha256: str | None = None
+
+
+NULL = Payload(value=msgspec.Raw(b"null"))
+
+
+class ErrorInfo(Value):
+    """Why something failed: a stable type, a sentence, and the details that help.
+
+    `type` is what `retry_on` and `on_error` compare with: the code of one of our errors, or the name of the Python
+    exception. `retryable` is false where trying again is pointless.
+    """
+
+    type: str
+    message: str
+    retryable: bool = True
+    path: str | None = None
+    node: str | None = None
+    attempt: int | None = None
+    details: dict[str, msgspec.Raw] | None = None
+
+
+class Origin(Value):
+    """What `previous` of a task stands for: one output, or of a join a list of them by source node.
+
+    Both empty: nothing led here (the start), `previous` is null.
+    """
+
+    path: str | None = None
+    sources: dict[str, list["Origin"]] | None = None
+
+
+class Reads(Value):
+    """What a task's expressions read, fixed when it was scheduled: keys of values by name.
+
+    `nodes` maps a node id to the path of the visit whose output counts; `variables` a name to the value's key.
+    """
+
+    nodes: dict[str, str] = {}
+    variables: dict[str, str] = {}
+
+
+class Timing(Value):
+    """Who ran an attempt and when (RFC 3339). `usage` is what it spent, such as tokens."""
+
+    worker: str = ""
+    queued_at: str = ""
+    started_at: str = ""
+    usage: dict[str, float] | None = None
+
+
+class Parent(Value):
+    """The task that waits for this run: deliver its end there."""
+
+    run: str
+    path: str
+    step: str
+
+
+class ForkOrigin(Value):
+    """The run and the seq (the end of a group) that a fork continues from."""
+
+    run: str
+    seq: int
+
+
+class Chosen(Value):
+    """One target of a decision; `label` where the node's `next_node` is a map."""
+
+    node: str
+    label: str | None = None
+
+
+class Wait(Value):
+    """One thing that a suspended task waits for, under the name of the step that waits.
+
+    kinds: `timer` (until `due_us`), `signal` (named `name`, at most until `due_us`), `child` (the run `run`, started
+    from `workflow` with `input`).
+    """
+
+    step: str
+    kind: str
+    due_us: Microseconds | None = None
+    name: str | None = None
+    run: str | None = None
+    workflow: str | None = None
+    version: int | None = None
+    input: Payload | None = None
+
+
+@lru_cache(maxsize=1024)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def rfc3339(time_us: Microseconds) -> str:
+    """Microseconds since the epoch as RFC 3339 in UTC, always with six digits, so that text sorts as time does."""
+    seconds, micros = divmod(time_us, 1_000_000)
+    return f"{_second(seconds)}.{micros:06d}Z"
+
+
+def microseconds(text: str) -> Microseconds:
+    """The inverse of `rfc3339`; takes any RFC 3339 time with an offset."""
+    moment = datetime.fromisoformat(text)
+    return int(moment.timestamp()) * 1_000_000 + moment.microsecond
