@@ -1,0 +1,27 @@
+"""Build the page into the wheel, so that whoever installs it needs neither Node.js nor this repository.
+
+The building itself is `scripts/build_ui.py`; this hook only decides whether it is wanted: always where the page is
+missing or older than its sources, never with ORCHESTRATOR_SKIP_UI=1 (then the API serves no page).
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class PageBuildHook(BuildHookInterface[Any]):
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        if os.environ.get("ORCHESTRATOR_SKIP_UI") == "1":
+            return
+        script = Path(self.root) / "scripts" / "build_ui.py"
+        # The sub-process sees the packages of an isolated build: pip and uv hand them over in the environment.
+        done = subprocess.run([sys.executable, str(script)], cwd=self.root, check=False)
+        if done.returncode != 0:
+            raise SystemExit(
+                "The page could not be built (its output is above). Mend that, or set ORCHESTRATOR_SKIP_UI=1 "
+                "to build the package without a page."
+            )
