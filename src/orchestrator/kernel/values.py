@@ -11,6 +11,10 @@ import msgspec
 Microseconds = int
 
 
+NOTHING = msgspec.Raw(b"")
+"""No inline text: the value is in a blob."""
+
+
 class Value(msgspec.Struct, frozen=True, omit_defaults=True):
     """Immutable, left out of JSON where it has its default."""
 
@@ -22,7 +26,7 @@ class Payload(Value):
     whose data was erased still says what was there.
     """
 
-    value: msgspec.Raw | None = None
+    value: msgspec.Raw = NOTHING
     blob: str | None = None
     run: str | None = None
     bytes: int | None = None

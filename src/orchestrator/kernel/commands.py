@@ -1,0 +1,216 @@
+"""What the kernel can be asked: one struct a command.
+
+Everything that isn't a rule comes in with a command: ids, results, evaluated expressions, random draws. A command that
+the run's state doesn't allow is refused with `Conflict` and leaves no event; one that was carried out before (a signal
+with a known key, a pause of a paused run) gives no event either, and that is success.
+"""
+
+import msgspec
+
+from orchestrator.kernel.values import ErrorInfo, Parent, Payload, Timing, Wait
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """The root of all commands."""
+
+
+class StartRun(Command):
+    """Begin a run. Allowed only on an empty journal. `request` tells a repeat from another request."""
+
+    run_id: str
+    workflow: str
+    version: int
+    namespace: str = "default"
+    input: Payload | None = None
+    labels: dict[str, str] = {}
+    variables: dict[str, Payload] = {}
+    parent: Parent | None = None
+    depth: int = 0
+    request: str = ""
+
+
+class RouteChoice(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node's Route says, before the kernel has checked it. No targets: the path ends here."""
+
+    targets: tuple[str, ...] = ()
+    reason: str | None = None
+    confidence: float | None = None
+    by: str = "function"
+    model: str | None = None
+    prompt_sha256: str | None = None
+    usage: dict[str, float] | None = None
+    cost_usd: float | None = None
+
+
+class StopRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node's Stop says."""
+
+    succeed: bool = True
+    message: str | None = None
+
+
+class CompleteTask(Command):
+    """The attempt gave a result. A route that isn't allowed turns it into a failure."""
+
+    path: str
+    output: Payload
+    route: RouteChoice | None = None
+    stop: StopRequest | None = None
+    variables: dict[str, Payload] = {}
+    timing: Timing = Timing()
+
+
+class FailTask(Command):
+    """The attempt failed. `draw` in [0, 1) spreads the delay; `later_us` is the author's RetryLater."""
+
+    path: str
+    error: ErrorInfo
+    draw: float = 0.5
+    later_us: int | None = None
+    timing: Timing = Timing()
+
+
+class SkipTask(Command):
+    """The node's `when` was false."""
+
+    path: str
+    reason: str = "`when` is false"
+
+
+class StartTask(Command):
+    """An irreversible attempt is about to begin: journal it first."""
+
+    path: str
+    worker: str = ""
+
+
+class StartStep(Command):
+    """An irreversible step is about to begin: journal it first."""
+
+    path: str
+    step: str
+    name: str
+    args_sha256: str = ""
+
+
+class RecordStep(Command):
+    """A step gave a result or failed for good. A step that has an answer keeps it: this is refused."""
+
+    path: str
+    step: str
+    name: str
+    args_sha256: str = ""
+    effect: str = "write"
+    result: Payload | None = None
+    error: ErrorInfo | None = None
+    started_at: str = ""
+
+
+class SuspendTask(Command):
+    """The task's code waits for all of these at once, and was unwound."""
+
+    path: str
+    waits: tuple[Wait, ...]
+
+
+class FireTimer(Command):
+    """The queue says that a waiting task's time has come; the kernel looks which waits are due."""
+
+    path: str
+
+
+class AbandonTask(Command):
+    """The worker has ended the task, or never began it, because the run is stopping."""
+
+    path: str
+
+
+class DoubtTask(Command):
+    """The worker that ran an irreversible attempt (or step) is gone, or can't say how it ended."""
+
+    path: str
+    reason: str
+
+
+class ResolveTask(Command):
+    """A person says what became of a task in doubt: `done` (with its output), `retry`, `skip` or `fail`."""
+
+    path: str
+    action: str
+    output: Payload | None = None
+    message: str | None = None
+    by: str = "operator"
+
+
+class DeliverSignal(Command):
+    """A signal arrives. `key` makes a repeat harmless."""
+
+    name: str
+    payload: Payload
+    key: str
+    sender: str | None = None
+
+
+class FinishChild(Command):
+    """A run that the task `path` waits for has ended."""
+
+    run: str
+    path: str
+    step: str
+    output: Payload | None = None
+    error: ErrorInfo | None = None
+
+
+class PauseRun(Command):
+    """Start nothing new."""
+
+    by: str = "operator"
+    reason: str | None = None
+
+
+class ResumeRun(Command):
+    """Take the pause back."""
+
+    by: str = "operator"
+    reason: str | None = None
+
+
+class CancelRun(Command):
+    """End the run; what runs is told."""
+
+    by: str = "operator"
+    reason: str | None = None
+
+
+class RetryRun(Command):
+    """Take up a failed run where it failed."""
+
+    by: str = "operator"
+    reason: str | None = None
+
+
+class FinishRun(Command):
+    """The value of the workflow's `output`, asked for by `needs_output`; or why it could not be had."""
+
+    output: Payload | None = None
+    error: ErrorInfo | None = None
+
+
+class Deadline(Command):
+    """A timer of the run itself has come: `grace` (stop waiting for what was told) or `budget` (its duration)."""
+
+    timer: str
+
+
+class ForkRun(Command):
+    """Continue, as the new run `run_id`, the state that this is handled on (a copy of the parent's at `seq`)."""
+
+    run_id: str
+    parent_run: str
+    seq: int
+    version: int | None = None
+    input: Payload | None = None
+    variables: dict[str, Payload] = {}
+    request: str = ""
+
+
