@@ -50,7 +50,7 @@ class TaskKind(StrEnum):
     """Deliver `payload` to another run, then finish the row."""
 
 
-class Lease(Struct):
+class Lease(Struct, frozen=True, kw_only=True):
     """A lease that a commit stands on. If it is gone, the whole commit is refused (`FENCED`).
 
     With `finish` its queue row ends with this commit; otherwise the worker keeps it, and the row's count of lost
@@ -62,7 +62,7 @@ class Lease(Struct):
     finish: bool = True
 
 
-class Enqueue(Struct):
+class Enqueue(Struct, frozen=True, kw_only=True):
     """A queue row that should exist after the commit.
 
     If the path has a row that another lease holds, it is left as it is (so that "make sure it is queued" can be
@@ -80,7 +80,7 @@ class Enqueue(Struct):
     payload: bytes = b""
 
 
-class Blob(Struct):
+class Blob(Struct, frozen=True, kw_only=True):
     """A value too large for the journal, written once. `blob_id` is unique within its run."""
 
     blob_id: str
@@ -88,7 +88,7 @@ class Blob(Struct):
     data: bytes
 
 
-class RunIndex(Struct):
+class RunIndex(Struct, frozen=True, kw_only=True):
     """What lists of runs filter, sort and search by. Written whole whenever one of its fields changed."""
 
     workflow: str
@@ -103,7 +103,7 @@ class RunIndex(Struct):
     parent_run: str | None = None
 
 
-class Commit(Struct):
+class Commit(Struct, frozen=True, kw_only=True):
     """One atomic change of one run. All of it happens, or none.
 
     In order: the leases of `stands_on` are checked, then the version, then everything is written: finished rows end,
@@ -145,7 +145,7 @@ class Outcome(StrEnum):
     """A lease that it stood on is gone; `lost` names the paths. Nothing was written."""
 
 
-class Granted(Struct):
+class Granted(Struct, frozen=True, kw_only=True):
     """A lease given with a commit's answer or a heartbeat's."""
 
     run_id: str
@@ -153,7 +153,7 @@ class Granted(Struct):
     epoch: int
 
 
-class CommitAnswer(Struct):
+class CommitAnswer(Struct, frozen=True, kw_only=True):
     """`seq` is the run's last seq after an OK, or as the store has it after a refusal (0: no such run)."""
 
     outcome: Outcome
@@ -166,7 +166,7 @@ class CommitAnswer(Struct):
 # --- queue --------------------------------------------------------------------------------------------------------
 
 
-class Claim(Struct):
+class Claim(Struct, frozen=True, kw_only=True):
     """A due task, leased to the claiming worker.
 
     `epoch` is higher than that of any lease before it for this path. `lost` counts the workers that died with this
@@ -186,7 +186,7 @@ class Claim(Struct):
     payload: bytes = b""
 
 
-class ClaimAnswer(Struct):
+class ClaimAnswer(Struct, frozen=True, kw_only=True):
     """`next_due_us` is when the next delayed row of these queues falls due, if any is known."""
 
     claims: Sequence[Claim]
@@ -194,14 +194,14 @@ class ClaimAnswer(Struct):
     next_due_us: int | None = None
 
 
-class HeartbeatAnswer(Struct):
+class HeartbeatAnswer(Struct, frozen=True, kw_only=True):
     """Everything that the worker owns, as the store has it."""
 
     now_us: int
     owned: Sequence[Granted]
 
 
-class QueueRow(Struct):
+class QueueRow(Struct, frozen=True, kw_only=True):
     """A queue row as an observer sees it (for `explain`, task status and the reconciler)."""
 
     run_id: str
@@ -219,7 +219,7 @@ class QueueRow(Struct):
     note: str = ""
 
 
-class WorkerRow(Struct):
+class WorkerRow(Struct, frozen=True, kw_only=True):
     """A registered worker. `info` is opaque to the store."""
 
     worker: str
@@ -232,7 +232,7 @@ class WorkerRow(Struct):
 # --- reading ------------------------------------------------------------------------------------------------------
 
 
-class LoadedRun(Struct):
+class LoadedRun(Struct, frozen=True, kw_only=True):
     """A run as far as it is needed to go on: `snapshot` (state at `snapshot_seq`) and the events after it.
 
     With `load(after=N)` the snapshot is left out where the events after N are enough.
@@ -249,7 +249,7 @@ class LoadedRun(Struct):
     events: Sequence[bytes] = ()
 
 
-class RunRow(Struct):
+class RunRow(Struct, frozen=True, kw_only=True):
     """One line in a list of runs."""
 
     run_id: str
@@ -259,7 +259,7 @@ class RunRow(Struct):
     summary: bytes = b""
 
 
-class RunFilter(Struct):
+class RunFilter(Struct, frozen=True, kw_only=True):
     """All given conditions must hold. `text` looks (without case) in run id, workflow, labels and error."""
 
     namespace: str = NAMESPACE
@@ -280,7 +280,7 @@ class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     cursor: str | None = None
 
 
-class FeedItem(Struct):
+class FeedItem(Struct, frozen=True, kw_only=True):
     """One event of a feed over runs. Items of one run come in seq order; `cursor` resumes after this item."""
 
     run_id: str
@@ -289,7 +289,7 @@ class FeedItem(Struct):
     event: bytes
 
 
-class WorkflowVersion(Struct):
+class WorkflowVersion(Struct, frozen=True, kw_only=True):
     """An immutable version. `text` is the document as it was saved last with this meaning; `record` is opaque."""
 
     namespace: str
@@ -302,7 +302,7 @@ class WorkflowVersion(Struct):
     record: bytes
 
 
-class WorkflowRow(Struct):
+class WorkflowRow(Struct, frozen=True, kw_only=True):
     """One line in a list of workflows. `current` is the version saved last, which new runs take."""
 
     namespace: str
@@ -317,13 +317,13 @@ class WorkflowRow(Struct):
 # --- wake-ups -----------------------------------------------------------------------------------------------------
 
 
-class QueueWake(Struct):
+class QueueWake(Struct, frozen=True, kw_only=True):
     """Rows became due in these queues. A hint: it may be lost, late or repeated."""
 
     queues: Sequence[str]
 
 
-class RunAdvanced(Struct):
+class RunAdvanced(Struct, frozen=True, kw_only=True):
     """The run has a new event or another hold. A hint."""
 
     run_id: str
@@ -331,7 +331,7 @@ class RunAdvanced(Struct):
     seq: int
 
 
-class Notice(Struct):
+class Notice(Struct, frozen=True, kw_only=True):
     """A live notice (start, progress, log line) that is not journalled. May be lost."""
 
     run_id: str
