@@ -1,0 +1,116 @@
+/** Every address of the page. What a person would want to send as a link stands in the address: run, node, tab, filters. */
+import {
+  createRootRoute,
+  createRoute,
+  createRouter,
+  lazyRouteComponent,
+  stripSearchParams,
+} from "@tanstack/react-router";
+import { NotFound, PageError } from "./errors";
+import { Frame } from "./Frame";
+
+const optional = (value: unknown): string | undefined =>
+  typeof value === "string" && value !== "" ? value : undefined;
+const many = (value: unknown): string[] => {
+  const all = Array.isArray(value) ? value : [value];
+  return all.filter((one): one is string => typeof one === "string" && one !== "");
+};
+const oneOf = <T extends string>(value: unknown, allowed: readonly T[]): T | undefined =>
+  allowed.find((one) => one === value);
+
+export const DOCKS = ["journal", "timeline", "output", "outbox"] as const;
+export type Dock = (typeof DOCKS)[number];
+export const PANEL_TABS = ["decision", "input", "output", "logs", "attempts", "settings"] as const;
+export type PanelTab = (typeof PANEL_TABS)[number];
+
+const root = createRootRoute({ component: Frame, notFoundComponent: NotFound, errorComponent: PageError });
+
+const workflows = createRoute({
+  getParentRoute: () => root,
+  path: "/",
+  component: lazyRouteComponent(() => import("@/features/workflows/WorkflowsPage"), "WorkflowsPage"),
+});
+
+const runSearch = (search: Record<string, unknown>) => {
+  const node = optional(search.node);
+  const tab = oneOf(search.tab, PANEL_TABS);
+  const dock = oneOf(search.dock, DOCKS);
+  return { ...(node && { node }), ...(tab && { tab }), ...(dock && { dock }) };
+};
+
+export const workbenchRoute = createRoute({
+  getParentRoute: () => root,
+  path: "/workflows/$name",
+  validateSearch: (search: Record<string, unknown>) => {
+    const run = optional(search.run);
+    return { ...runSearch(search), ...(run && { run }) };
+  },
+  component: lazyRouteComponent(() => import("@/features/workbench/WorkbenchPage"), "WorkbenchPage"),
+});
+
+export const newWorkflowRoute = createRoute({
+  getParentRoute: () => root,
+  path: "/new",
+  component: lazyRouteComponent(() => import("@/features/workbench/WorkbenchPage"), "NewWorkflowPage"),
+});
+
+export const versionsRoute = createRoute({
+  getParentRoute: () => root,
+  path: "/workflows/$name/versions",
+  validateSearch: (search: Record<string, unknown>): { version?: number } => {
+    const version = Number(search.version);
+    return Number.isInteger(version) && version > 0 ? { version } : {};
+  },
+  component: lazyRouteComponent(() => import("@/features/workflows/VersionsPage"), "VersionsPage"),
+});
+
+const RUNS_DEFAULTS = { status: [] as string[], label: [] as string[], workflow: "", text: "" };
+export const runsRoute = createRoute({
+  getParentRoute: () => root,
+  path: "/runs",
+  validateSearch: (search: Record<string, unknown>) => ({
+    status: many(search.status),
+    label: many(search.label),
+    workflow: optional(search.workflow) ?? "",
+    text: optional(search.text) ?? "",
+  }),
+  search: { middlewares: [stripSearchParams(RUNS_DEFAULTS)] },
+  component: lazyRouteComponent(() => import("@/features/runs/RunsPage"), "RunsPage"),
+});
+
+export const runRoute = createRoute({
+  getParentRoute: () => root,
+  path: "/runs/$id",
+  validateSearch: runSearch,
+  component: lazyRouteComponent(() => import("@/features/run/RunPage"), "RunPage"),
+});
+
+export const nodesRoute = createRoute({
+  getParentRoute: () => root,
+  path: "/nodes",
+  validateSearch: (search: Record<string, unknown>): { name?: string } => {
+    const name = optional(search.name);
+    return name ? { name } : {};
+  },
+  component: lazyRouteComponent(() => import("@/features/nodes/NodesPage"), "NodesPage"),
+});
+
+export const router = createRouter({
+  routeTree: root.addChildren([
+    workflows,
+    newWorkflowRoute,
+    workbenchRoute,
+    versionsRoute,
+    runsRoute,
+    runRoute,
+    nodesRoute,
+  ]),
+  defaultPreload: "intent",
+  scrollRestoration: true,
+});
+
+declare module "@tanstack/react-router" {
+  interface Register {
+    router: typeof router;
+  }
+}

@@ -1,0 +1,6 @@
+export function WorkbenchPage() {
+  return null;
+}
+export function NewWorkflowPage() {
+  return null;
+}
