@@ -146,10 +146,9 @@ def strong_components(successors: Sequence[Sequence[int]]) -> list[list[int]]:
             if stack:
                 low[stack[-1][0]] = min(low[stack[-1][0]], low[node])
             if low[node] == index[node]:
-                cut = waiting.index(node)
-                component = waiting[cut:]
-                del waiting[cut:]
-                for member in component:
-                    on_stack[member] = False
+                component: list[int] = []
+                while not component or component[-1] != node:
+                    component.append(waiting.pop())
+                    on_stack[component[-1]] = False
                 components.append(component)
     return components

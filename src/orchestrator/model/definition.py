@@ -1,0 +1,292 @@
+"""A document compiled for the kernel and the worker: once per version, then only looked up.
+
+`compile_definition` presumes a document that passed the checks. Of one that didn't it still makes a definition, or raises
+`DefinitionError`; it never does anything else: unknown ids are left out, so that nothing can lead to them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.errors import DefinitionError, Fault, LimitExceeded
+from orchestrator.model import limits
+from orchestrator.model.declarations import ANY, ClassDeclaration, Effect, find_class
+from orchestrator.model.document import NodeDocument, RetryDocument, WorkflowDocument
+from orchestrator.model.durations import to_microseconds
+from orchestrator.model.expressions import References, Template, compile_expression, compile_value
+from orchestrator.model.graph import Edge, EdgeKind, Graph
+from orchestrator.model.pointers import join_pointer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """When a failed attempt is tried again. Times in microseconds; `max_attempts` counts the first one too."""
+
+    max_attempts: int
+    initial_us: int
+    multiplier: float
+    max_interval_us: int
+    jitter: float
+    retry_on: tuple[str, ...]
+    never_on: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeDefinition:
+    """One node as the kernel and the worker use it.
+
+    Attributes:
+        order: place in the document, from 0.
+        references: what `params` and `when` read, together.
+        next: targets of `next_node` as a text or list; () if left out or a map.
+        labels: the map form of `next_node`, `"*"` included; None if it isn't a map.
+        decides: whether it may return a Route: its class decides, or `next_node` is a map.
+        allowed: what `Route(x)` may name: labels where `next_node` is a map, else node ids.
+        on_error: error type -> node id, `"*"` for any other; {} if errors aren't handled.
+    """
+
+    id: str
+    order: int
+    declaration: ClassDeclaration
+    params: Template
+    when: Template | None
+    references: References
+    next: tuple[str, ...]
+    labels: Mapping[str, tuple[str, ...]] | None
+    decides: bool
+    allowed: tuple[str, ...]
+    on_error: Mapping[str, str]
+    retry: RetryPolicy
+    timeout_us: int
+    is_join: bool
+    effect: Effect
+
+
+@dataclass(kw_only=True)
+class Definition:
+    """One version of a workflow as the kernel and the worker use it. Never changed once compiled."""
+
+    name: str
+    document: WorkflowDocument
+    nodes: Mapping[str, NodeDefinition]
+    start_at: str
+    graph: Graph
+    output: Template | None
+    variables: Template
+    budget_tasks: int
+    budget_duration_us: int
+    input_schema: Mapping[str, Any] | None
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wiring:
+    """Where every node leads, worked out from the document and the declarations.
+
+    `allowed` holds node ids only (nothing for the map form); `undeclared` names the deciders that fell back to the nodes
+    that nothing else leads to.
+    """
+
+    targets: Mapping[str, tuple[str, ...]]
+    labels: Mapping[str, Mapping[str, tuple[str, ...]] | None]
+    allowed: Mapping[str, tuple[str, ...]]
+    on_error: Mapping[str, Mapping[str, str]]
+    undeclared: tuple[str, ...]
+
+    def edges(self) -> Iterator[Edge]:
+        """Every edge of the graph, by source in document order."""
+        for source, targets in self.targets.items():
+            for target in targets:
+                yield Edge(source, target, EdgeKind.NEXT)
+            for label, ends in (self.labels[source] or {}).items():
+                for target in ends:
+                    yield Edge(source, target, EdgeKind.LABEL, label)
+            for target in self.allowed[source]:
+                yield Edge(source, target, EdgeKind.ROUTE)
+            for error, target in self.on_error[source].items():
+                yield Edge(source, target, EdgeKind.ERROR, error)
+
+
+def wire(
+    document: WorkflowDocument,
+    declarations: Mapping[str, ClassDeclaration],
+    *,
+    edges_max: int = limits.DEFAULT_LIMITS.edges_max,
+) -> Wiring:
+    """Where every node of the document leads. Ids that the document doesn't have are left out.
+
+    Raises:
+        LimitExceeded: the nodes lead to one another by more than `edges_max` edges.
+    """
+    known = document.nodes
+    targets = {n: _known_targets(d.next_node, known) for n, d in known.items()}
+    labels = {n: _known_labels(d.next_node, known) for n, d in known.items()}
+    on_error = {n: _known_handlers(d.on_error, known) for n, d in known.items()}
+    declared: dict[str, tuple[str, ...]] = {}
+    anywhere: list[str] = []
+    undeclared: list[str] = []
+    for node, written in known.items():
+        declaration = find_class(written.class_name, declarations)
+        if labels[node] is not None or declaration is None or declaration.routes is None:
+            continue
+        routes = written.routes if written.routes is not None else list(declaration.routes)
+        if ANY in routes:
+            anywhere.append(node)
+            continue
+        declared[node] = tuple(dict.fromkeys(r for r in routes if r in known))
+        if written.routes is None and not declared[node]:
+            undeclared.append(node)
+    led_to = {document.start_at}
+    for node in known:
+        ways = [targets[node], declared.get(node, ()), *(labels[node] or {}).values()]
+        led_to.update(t for way in ways for t in way if t != node)
+    handlers = {t for node in known for n, t in on_error[node].items() if t != node and n}
+    if undeclared:
+        orphans = tuple(n for n in known if n not in led_to and n not in handlers)
+        for node in undeclared:
+            declared[node] = tuple(n for n in orphans if n != node)
+    if anywhere:
+        led_to.update(t for node in undeclared for t in declared[node])
+        everywhere = tuple(n for n in known if n not in handlers or n in led_to)
+        for node in anywhere:
+            declared[node] = everywhere
+    count = sum(len(t) for t in targets.values()) + sum(len(t) for t in declared.values())
+    count += sum(len(t) for ways in labels.values() if ways for t in ways.values())
+    if count > edges_max:
+        raise LimitExceeded("edges between nodes", value=count, maximum=edges_max)
+    return Wiring(
+        targets=targets,
+        labels=labels,
+        allowed={node: declared.get(node, ()) for node in known},
+        on_error=on_error,
+        undeclared=tuple(undeclared),
+    )
+
+
+def _known_targets(written: object, known: Mapping[str, object]) -> tuple[str, ...]:
+    if isinstance(written, str):
+        return (written,) if written in known else ()
+    if isinstance(written, list):
+        return tuple(dict.fromkeys(t for t in written if isinstance(t, str) and t in known))  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] -- narrowed from object
+    return ()
+
+
+def _known_labels(
+    written: str | list[str] | dict[str, str | list[str]] | None, known: Mapping[str, object]
+) -> Mapping[str, tuple[str, ...]] | None:
+    if not isinstance(written, dict):
+        return None
+    return {label: _known_targets(target, known) for label, target in written.items()}
+
+
+def _known_handlers(written: str | dict[str, str] | None, known: Mapping[str, object]) -> Mapping[str, str]:
+    handlers = {ANY: written} if isinstance(written, str) else written or {}
+    return {error: target for error, target in handlers.items() if target in known}
+
+
+def build_graph(document: WorkflowDocument, wiring: Wiring) -> Graph:
+    """The graph of a document whose wiring is known."""
+    return Graph.build(tuple(document.nodes), document.start_at, wiring.edges())
+
+
+def compile_definition(document: WorkflowDocument, declarations: Mapping[str, ClassDeclaration]) -> Definition:
+    """Everything about one version that the kernel and the worker look up.
+
+    `declarations` are those that the version is pinned to, by class name.
+
+    Raises:
+        DefinitionError: a class is unknown, or an expression doesn't parse; every such fault is listed.
+        LimitExceeded: the graph has too many edges.
+    """
+    wiring = wire(document, declarations)
+    graph = build_graph(document, wiring)
+    faults: list[Fault] = []
+    nodes: dict[str, NodeDefinition] = {}
+    for order, (node, written) in enumerate(document.nodes.items()):
+        declaration = find_class(written.class_name, declarations)
+        if declaration is None:
+            pointer = join_pointer("/nodes", node, "class")
+            faults.append(
+                Fault(pointer=pointer, code="unknown_class", message=f"no node class `{written.class_name}`")
+            )
+            continue
+        nodes[node] = _compile_node(node, order, written, declaration, wiring, graph, faults)
+    output = compile_value(document.output, pointer="/output", faults=faults) if document.has_output else None
+    variables = compile_value(dict(document.vars), pointer="/vars", faults=faults)
+    if faults:
+        raise DefinitionError(faults)
+    budget = document.budget
+    duration = budget.duration if budget else limits.BUDGET_DURATION_SECONDS
+    return Definition(
+        name=document.name,
+        document=document,
+        nodes=nodes,
+        start_at=document.start_at,
+        graph=graph,
+        output=output,
+        variables=variables,
+        budget_tasks=budget.tasks if budget else limits.BUDGET_TASKS,
+        budget_duration_us=to_microseconds(duration),
+        input_schema=document.input_schema,
+        labels=dict(document.labels),
+    )
+
+
+def _compile_node(
+    node: str,
+    order: int,
+    written: NodeDocument,
+    declaration: ClassDeclaration,
+    wiring: Wiring,
+    graph: Graph,
+    faults: list[Fault],
+) -> NodeDefinition:
+    at = join_pointer("/nodes", node)
+    params = compile_value(dict(written.params), pointer=f"{at}/params", faults=faults)
+    when = compile_when(written.when, pointer=f"{at}/when", faults=faults)
+    labels = wiring.labels[node]
+    timeout = written.timeout if written.timeout is not None else limits.TIMEOUT_SECONDS
+    return NodeDefinition(
+        id=node,
+        order=order,
+        declaration=declaration,
+        params=params,
+        when=when,
+        references=params.references if when is None else params.references | when.references,
+        next=wiring.targets[node],
+        labels=labels,
+        decides=labels is not None or declaration.decides,
+        allowed=tuple(labels) if labels is not None else wiring.allowed[node],
+        on_error=wiring.on_error[node],
+        retry=_retry_policy(written.retry, declaration.effect),
+        timeout_us=to_microseconds(timeout),
+        is_join=graph.is_join(node),
+        effect=declaration.effect,
+    )
+
+
+def compile_when(written: str | bool | None, *, pointer: str, faults: list[Fault] | None = None) -> Template | None:
+    """The template of a node's `when`; None where there is none. A plain `true` or `false` is a constant."""
+    if written is None:
+        return None
+    if isinstance(written, bool):
+        return compile_value(written, pointer=pointer)
+    return compile_expression(written, pointer=pointer, faults=faults)
+
+
+def _retry_policy(written: RetryDocument | None, effect: Effect) -> RetryPolicy:
+    retry = written or RetryDocument()
+    attempts = 1 if effect is Effect.IRREVERSIBLE else limits.RETRY_MAX_ATTEMPTS
+    return RetryPolicy(
+        max_attempts=retry.max_attempts if retry.max_attempts is not None else attempts,
+        initial_us=to_microseconds(retry.initial),
+        multiplier=float(retry.multiplier),
+        max_interval_us=to_microseconds(retry.max_interval),
+        jitter=float(retry.jitter),
+        retry_on=_unique(retry.retry_on),
+        never_on=_unique(retry.never_on),
+    )
+
+
+def _unique(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))

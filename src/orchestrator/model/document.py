@@ -1,0 +1,144 @@
+"""The workflow document as written (DESIGN section 2): one pydantic class per JSON object, words unchanged.
+
+These classes check shapes: types, lengths, unknown keys. What needs the whole document (ids, classes, the graph) is the
+work of `checks`. Fields of the language that this release doesn't act on are no fields here; `NOT_ACTED_ON` in `refused`
+names them, so that each is refused in words until its issue switches it on.
+"""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from orchestrator.model import limits
+from orchestrator.model.durations import Duration, PositiveDuration
+
+_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}", re.ASCII)
+
+ID_RULE = "1 to 128 characters of `A-Z a-z 0-9 _ . : -`"
+NAME_RULE = "1 to 200 printable characters without `/`"
+
+
+def is_id(text: str) -> bool:
+    """Whether the text may be a node's id."""
+    return _ID.fullmatch(text) is not None
+
+
+def is_workflow_name(text: str) -> bool:
+    """Whether the text may be a workflow's name."""
+    return 1 <= len(text) <= limits.DEFAULT_LIMITS.name_length_max and text.isprintable() and "/" not in text
+
+
+def _checked_id(text: str) -> str:
+    if not is_id(text):
+        raise ValueError(f"an id is {ID_RULE}")
+    return text
+
+
+def _checked_name(text: str) -> str:
+    if not is_workflow_name(text):
+        raise ValueError(f"a workflow's name is {NAME_RULE}")
+    return text
+
+
+NodeId = Annotated[str, AfterValidator(_checked_id), Field(json_schema_extra={"pattern": "^[A-Za-z0-9_.:-]{1,128}$"})]
+Targets = NodeId | list[NodeId]
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True, regex_engine="rust-regex")
+
+
+class RetryDocument(_Document):
+    """How often and when a failed attempt is tried again."""
+
+    max_attempts: int | None = Field(
+        None, ge=1, le=1_000_000, description="Attempts in all, the first included (default 3; irreversible: 1)."
+    )
+    initial: Duration = Field(limits.RETRY_INITIAL_SECONDS, description="Wait before the second attempt.")
+    multiplier: float = Field(
+        limits.RETRY_MULTIPLIER, ge=1, le=1000, allow_inf_nan=False, description="Growth of the wait per attempt."
+    )
+    max_interval: Duration = Field(limits.RETRY_MAX_INTERVAL_SECONDS, description="The longest wait.")
+    jitter: float = Field(
+        limits.RETRY_JITTER, ge=0, le=1, allow_inf_nan=False, description="Random part of each wait, 0 to 1."
+    )
+    retry_on: list[str] = Field(
+        default_factory=list[str], description="Error types that are tried again; none named: every retryable one."
+    )
+    never_on: list[str] = Field(default_factory=list[str], description="Error types that are never tried again.")
+
+
+class BudgetDocument(_Document):
+    """What a run may use at most; at the cap it fails."""
+
+    tasks: int = Field(limits.BUDGET_TASKS, ge=1, le=limits.BUDGET_TASKS, description="Tasks in one run.")
+    duration: PositiveDuration = Field(
+        limits.BUDGET_DURATION_SECONDS, description="Time from the start, not counting suspension."
+    )
+
+
+class NodeDocument(_Document):
+    """One node: a class, its parameters, and where the run goes next."""
+
+    class_name: str = Field(
+        alias="class", min_length=1, max_length=200, description="The node class, with or without the ending `Node`."
+    )
+    description: str = Field("", description="What this node is for, in a person's words.")
+    params: dict[str, Any] = Field(
+        default_factory=dict[str, Any],
+        description="The class's parameters. A string may hold `{{ expression }}`.",
+    )
+    next_node: NodeId | list[NodeId] | dict[str, Targets] | None = Field(
+        None,
+        description="Where the run goes next: a node id; a list (all of them, in parallel); or a map from label to id "
+        'or list, with `"*"` for the rest. Left out: the node decides, or the path ends here.',
+    )
+    routes: list[str] | None = Field(
+        None, description='The ids that a deciding node may choose from; `["*"]` means any node.'
+    )
+    when: str | bool | None = Field(None, description="An expression; if false, the node is skipped.")
+    join: str | None = Field(None, description="How a node with several ways in waits; `all` in this release.")
+    retry: RetryDocument | None = Field(None, description="How often and when a failed attempt is tried again.")
+    timeout: PositiveDuration | None = Field(None, description="The longest that one attempt may take (default 1 h).")
+    on_error: NodeId | dict[str, NodeId] | None = Field(
+        None, description="Where the run goes if the node fails: a node id, or a map from error type to node id."
+    )
+
+
+class PositionDocument(_Document):
+    """Where the canvas draws a node."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    x: float = Field(allow_inf_nan=False)
+    y: float = Field(allow_inf_nan=False)
+
+
+class WorkflowDocument(_Document):
+    """A whole workflow."""
+
+    name: Annotated[str, AfterValidator(_checked_name)] = Field(
+        min_length=1, max_length=200, description=f"The workflow's name: {NAME_RULE}."
+    )
+    description: str = Field("", description="What the workflow is for.")
+    start_at: NodeId = Field(description="The node that a run starts with.")
+    nodes: dict[str, NodeDocument] = Field(description="The nodes by id; their order counts.")
+    input_schema: dict[str, Any] | None = Field(None, description="JSON Schema that a run's input must satisfy.")
+    output: Any = Field(None, description="What a run that succeeds gives back; may hold expressions.")
+    vars: dict[str, Any] = Field(default_factory=dict[str, Any], description="First values of the run's variables.")
+    budget: BudgetDocument | None = Field(None, description="What a run may use at most.")
+    on_failure: str | None = Field(None, description="`stop` in this release: a failure stops the run.")
+    on_parent_cancel: str | None = Field(
+        None, description="`cancel` in this release: the run is cancelled with the run that awaits it."
+    )
+    labels: dict[str, str] = Field(default_factory=dict[str, str], description="Up to 32 labels that runs can be found by.")
+    positions: dict[str, PositionDocument] = Field(
+        default_factory=dict[str, PositionDocument],
+        description="Where the canvas draws each node; never part of the version's meaning.",
+    )
+
+    @property
+    def has_output(self) -> bool:
+        """Whether the document says what its output is; `"output": null` says so too."""
+        return "output" in self.model_fields_set
