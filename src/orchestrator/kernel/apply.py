@@ -1,0 +1,460 @@
+"""`apply(state, event)`: what each event does to the state. No choices are made here, only recorded ones followed."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from orchestrator.errors import InternalError
+from orchestrator.kernel.events import (
+    BudgetExceeded,
+    CancelRequested,
+    DecisionMade,
+    Event,
+    RunCancelled,
+    RunFailed,
+    RunPaused,
+    RunResumed,
+    RunRetried,
+    RunStarted,
+    RunStopping,
+    RunSucceeded,
+    SignalReceived,
+    StepRecorded,
+    StepStarted,
+    TaskCancelled,
+    TaskCompleted,
+    TaskFailed,
+    TaskInDoubt,
+    TaskResolved,
+    TaskResumed,
+    TaskScheduled,
+    TaskSkipped,
+    TaskStarted,
+    TaskSuspended,
+    VariablesSet,
+)
+from orchestrator.kernel.state import (
+    Arrival,
+    Ending,
+    OpenStep,
+    RunState,
+    Signal,
+    StepState,
+    TaskState,
+    origin_keys,
+    read_keys,
+)
+from orchestrator.kernel.status import RunStatus, TaskStatus, check_run_move, check_task_move
+from orchestrator.kernel.values import NULL, ErrorInfo, Origin, Payload, microseconds
+
+_ACTIVE = (RunStatus.QUEUED, RunStatus.RUNNING)
+
+
+def apply(state: RunState, event: Event) -> None:
+    """Advance the state by the next event of its journal.
+
+    Raises:
+        InternalError: the event doesn't follow on the state (a gap, an unknown task, an illegal move).
+    """
+    if event.seq != state.seq + 1:
+        raise InternalError(f"event {event.seq} of run {state.run_id} doesn't follow on {state.seq}")
+    _APPLY[type(event)](state, event)
+    state.seq = event.seq
+    status = _status_of(state)
+    if status is not state.status:
+        _move_run(state, status, event.at)
+
+
+def fold(state: RunState, events: list[Event]) -> RunState:
+    """Advance the state by several events; gives the same state back."""
+    for event in events:
+        apply(state, event)
+    return state
+
+
+def error_payload(error: ErrorInfo) -> Payload:
+    """What `previous` is to the node that handles the error: `{"error": {...}}`."""
+    return Payload(value=msgspec.Raw(msgspec.json.encode({"error": error})))
+
+
+# --- status -------------------------------------------------------------------------------------------------------
+
+
+def _status_of(state: RunState) -> RunStatus:
+    if not state.status.live and state.finished_at:
+        return state.status
+    if state.ending is not None:
+        return RunStatus.CANCELLING if state.ending.cause == "cancel" else RunStatus.RUNNING
+    if state.paused:
+        return RunStatus.PAUSED
+    if not state.begun:
+        return RunStatus.QUEUED
+    if state.tasks and state.ready == 0:
+        return RunStatus.WAITING
+    return RunStatus.RUNNING
+
+
+def _move_run(state: RunState, status: RunStatus, at: str) -> None:
+    check_run_move(state.status, status)
+    was_active, is_active = state.active_since_us is not None, status in _ACTIVE
+    if was_active is not is_active:
+        now_us = microseconds(at)
+        if state.active_since_us is not None:
+            state.active_us += max(0, now_us - state.active_since_us)
+        state.active_since_us = now_us if is_active else None
+    state.status = status
+
+
+def _end_run(state: RunState, status: RunStatus, at: str) -> None:
+    state.ending = None
+    state.paused = False
+    _move_run(state, status, at)
+    state.finished_at = at
+
+
+def _move_task(state: RunState, task: TaskState, status: TaskStatus) -> None:
+    check_task_move(task.status, status)
+    state.ready += (status is TaskStatus.READY) - (task.status is TaskStatus.READY)
+    task.status = status
+
+
+def _open_task(state: RunState, path: str) -> TaskState:
+    try:
+        return state.tasks[path]
+    except KeyError:
+        raise InternalError(f"run {state.run_id} has no open task {path!r}") from None
+
+
+def _begin(state: RunState, at: str) -> None:
+    state.begun = True
+    state.started_at = at
+
+
+def _close(state: RunState, task: TaskState, status: TaskStatus, *, set_aside: bool = False) -> None:
+    _move_task(state, task, status)
+    del state.tasks[task.path]
+    left = state.live[task.node] - 1
+    if left:
+        state.live[task.node] = left
+    else:
+        del state.live[task.node]
+    if set_aside:
+        state.set_aside[task.path] = task
+        return
+    for key in read_keys(task):
+        state.let_go(key)
+
+
+def _reopen(state: RunState, path: str) -> None:
+    task = state.set_aside.pop(path, None)
+    if task is None:
+        task = _open_task(state, path)
+    else:
+        check_task_move(task.status, TaskStatus.READY)
+        if task.status is TaskStatus.FAILED:
+            state.counts.failed -= 1
+        else:
+            state.counts.cancelled -= 1
+        state.tasks[path] = task
+        state.live[task.node] = state.live.get(task.node, 0) + 1
+        task.status = TaskStatus.READY
+        state.ready += 1
+        task.attempt += 1
+    if task.status is not TaskStatus.READY:
+        state.ready += 1
+        task.status = TaskStatus.READY
+    task.tries = task.deferrals = task.not_before_us = 0
+    task.generation += 1
+    task.started, task.open_step, task.doubt, task.error = False, None, None, None
+    task.waits = {step: wait for step, wait in task.waits.items() if wait.kind != "child"}
+
+
+def _arrive(state: RunState, nodes: list[str], *, source: str, origin: Origin) -> None:
+    for node in nodes:
+        state.arrivals.setdefault(node, []).append(Arrival(source=source, origin=origin))
+        for key in origin_keys(origin):
+            state.hold(key)
+
+
+def _set_latest(state: RunState, table: dict[str, str], name: str, key: str) -> None:
+    state.hold(key)
+    old = table.get(name)
+    table[name] = key
+    if old is not None:
+        state.let_go(old)
+
+
+# --- the run ------------------------------------------------------------------------------------------------------
+
+
+def _run_started(state: RunState, event: RunStarted) -> None:
+    if event.forked_from is not None:
+        _continue_as_fork(state, event)
+    state.run_id, state.namespace = event.run_id, event.namespace
+    state.workflow, state.version = event.workflow, event.version
+    state.rules, state.format = event.rules, event.format
+    state.request, state.parent, state.depth = event.request, event.parent, event.depth
+    state.labels = event.labels
+    if event.input is not None:
+        state.input = event.input
+    state.created_at = event.at
+    state.active_us, state.active_since_us = 0, microseconds(event.at)
+    _set_variables(state, event.variables, event.seq)
+
+
+def _continue_as_fork(state: RunState, event: RunStarted) -> None:
+    state.forked_from = event.forked_from
+    state.status, state.begun, state.paused = RunStatus.QUEUED, False, False
+    state.ending = state.output = state.error = None
+    state.started_at = state.finished_at = ""
+    state.signal_keys = {}
+    for path in event.reopened:
+        _reopen(state, path)
+
+
+def _variables_set(state: RunState, event: VariablesSet) -> None:
+    _set_variables(state, event.values, event.seq)
+
+
+def _set_variables(state: RunState, values: dict[str, Payload], seq: int) -> None:
+    for name, payload in values.items():
+        key = variable_key(name, seq)
+        state.keep(key, payload)
+        _set_latest(state, state.variables, name, key)
+
+
+def variable_key(name: str, seq: int) -> str:
+    """The key of a variable's value: `$` can't begin a node's id, so it is never a task's path."""
+    return f"${name}@{seq}"
+
+
+def _signal_received(state: RunState, event: SignalReceived) -> None:
+    state.signal_keys[event.key] = event.seq
+    state.signals.append(Signal(seq=event.seq, name=event.name, payload=event.payload))
+
+
+def _run_paused(state: RunState, event: RunPaused) -> None:
+    state.paused = True
+
+
+def _run_resumed(state: RunState, event: RunResumed) -> None:
+    state.paused = False
+
+
+def _budget_exceeded(state: RunState, event: BudgetExceeded) -> None:
+    """Says why; `run_stopping` says what follows."""
+
+
+def _cancel_requested(state: RunState, event: CancelRequested) -> None:
+    state.paused = False
+    state.ending = Ending(cause="cancel", grace_until_us=event.grace_until_us, reason=event.reason)
+
+
+def _run_stopping(state: RunState, event: RunStopping) -> None:
+    state.paused = False
+    state.ending = Ending(
+        cause=event.cause, grace_until_us=event.grace_until_us, error=event.error, output=event.output
+    )
+
+
+def _run_retried(state: RunState, event: RunRetried) -> None:
+    state.error = None
+    state.finished_at = ""
+    for path in event.reopened:
+        _reopen(state, path)
+
+
+def _run_succeeded(state: RunState, event: RunSucceeded) -> None:
+    state.output = event.output
+    _end_run(state, RunStatus.SUCCEEDED, event.at)
+
+
+def _run_failed(state: RunState, event: RunFailed) -> None:
+    state.error = event.error
+    _end_run(state, RunStatus.FAILED, event.at)
+
+
+def _run_cancelled(state: RunState, event: RunCancelled) -> None:
+    _end_run(state, RunStatus.CANCELLED, event.at)
+
+
+# --- tasks --------------------------------------------------------------------------------------------------------
+
+
+def _task_scheduled(state: RunState, event: TaskScheduled) -> None:
+    waiting = state.arrivals.get(event.node)
+    taken: list[Arrival] = []
+    if waiting:
+        if event.join or len(waiting) == 1:
+            taken = waiting
+            del state.arrivals[event.node]
+        else:
+            taken = [waiting.pop(0)]
+    task = TaskState(
+        path=event.path,
+        node=event.node,
+        visit=event.visit,
+        previous=event.previous,
+        reads=event.reads,
+        scheduled_at=event.at,
+    )
+    for key in read_keys(task):
+        state.hold(key)
+    for arrival in taken:
+        for key in origin_keys(arrival.origin):
+            state.let_go(key)
+    state.tasks[event.path] = task
+    state.ready += 1
+    state.live[event.node] = state.live.get(event.node, 0) + 1
+    state.visits[event.node] = event.visit
+    state.counts.total += 1
+
+
+def _task_started(state: RunState, event: TaskStarted) -> None:
+    if not state.begun:
+        _begin(state, event.at)
+    _open_task(state, event.path).started = True
+
+
+def _step_started(state: RunState, event: StepStarted) -> None:
+    if not state.begun:
+        _begin(state, event.at)
+    _open_task(state, event.path).open_step = OpenStep(step=event.step, name=event.name)
+
+
+def _step_recorded(state: RunState, event: StepRecorded) -> None:
+    if not state.begun:
+        _begin(state, event.at)
+    task = _open_task(state, event.path)
+    task.open_step = None
+    task.steps[event.step] = StepState(
+        name=event.name, args_sha256=event.args_sha256, result=event.result, error=event.error
+    )
+
+
+def _decision_made(state: RunState, event: DecisionMade) -> None:
+    """A decision is read from the journal; its consequence stands in the completion that follows."""
+
+
+def _task_completed(state: RunState, event: TaskCompleted) -> None:
+    if not state.begun:
+        _begin(state, event.timing.started_at or event.at)
+    task = _open_task(state, event.path)
+    path, node = event.path, event.node
+    state.keep(path, event.output)
+    _set_latest(state, state.latest, node, path)
+    if event.arrivals:
+        _arrive(state, event.arrivals, source=node, origin=Origin(path=path))
+    else:
+        _set_latest(state, state.sinks, node, path)
+    state.counts.completed += 1
+    _close(state, task, TaskStatus.COMPLETED)
+
+
+def _task_skipped(state: RunState, event: TaskSkipped) -> None:
+    if not state.begun:
+        _begin(state, event.at)
+    task = _open_task(state, event.path)
+    path, node = event.path, event.node
+    state.keep(path, NULL)
+    _set_latest(state, state.latest, node, path)
+    if event.arrivals:
+        _arrive(state, event.arrivals, source=node, origin=task.previous)
+    else:
+        _set_latest(state, state.sinks, node, path)
+    state.counts.skipped += 1
+    _close(state, task, TaskStatus.SKIPPED)
+
+
+def _task_failed(state: RunState, event: TaskFailed) -> None:
+    if not state.begun:
+        _begin(state, event.timing.started_at or event.at)
+    task = _open_task(state, event.path)
+    task.error = event.error
+    task.started, task.open_step = False, None
+    if event.deferred:
+        task.deferrals += 1
+    else:
+        task.tries += 1
+    if event.retry_us is not None:
+        check_task_move(task.status, TaskStatus.READY)
+        task.attempt += 1
+        task.not_before_us = event.retry_us
+        return
+    state.counts.failed += 1
+    if event.arrivals:
+        state.keep(event.path, error_payload(event.error))
+        _arrive(state, event.arrivals, source=event.node, origin=Origin(path=event.path))
+    _close(state, task, TaskStatus.FAILED, set_aside=not event.arrivals)
+
+
+def _task_cancelled(state: RunState, event: TaskCancelled) -> None:
+    task = _open_task(state, event.path)
+    state.counts.cancelled += 1
+    _close(state, task, TaskStatus.CANCELLED, set_aside=True)
+
+
+def _task_suspended(state: RunState, event: TaskSuspended) -> None:
+    if not state.begun:
+        _begin(state, event.at)
+    task = _open_task(state, event.path)
+    task.waits = {wait.step: wait for wait in event.waits}
+    _move_task(state, task, TaskStatus.WAITING)
+
+
+def _task_resumed(state: RunState, event: TaskResumed) -> None:
+    task = _open_task(state, event.path)
+    if event.signal is not None:
+        state.signals = [s for s in state.signals if s.seq != event.signal]
+    wait = task.waits.pop(event.step)
+    task.steps[event.step] = StepState(
+        name=wait.name or wait.workflow or wait.kind, kind=event.by, result=event.result, error=event.error
+    )
+    if task.status is TaskStatus.WAITING:
+        _move_task(state, task, TaskStatus.READY)
+
+
+def _task_in_doubt(state: RunState, event: TaskInDoubt) -> None:
+    task = _open_task(state, event.path)
+    task.doubt = event.reason
+    _move_task(state, task, TaskStatus.IN_DOUBT)
+
+
+def _task_resolved(state: RunState, event: TaskResolved) -> None:
+    task = _open_task(state, event.path)
+    task.doubt = None
+    if event.action == "retry" or (event.action == "done" and task.open_step is not None):
+        _move_task(state, task, TaskStatus.READY)
+        task.attempt += 1
+        if event.action == "retry":
+            task.started, task.open_step = False, None
+
+
+_APPLY: dict[type[Event], Callable[[RunState, Any], None]] = {
+    RunStarted: _run_started,
+    VariablesSet: _variables_set,
+    SignalReceived: _signal_received,
+    RunPaused: _run_paused,
+    RunResumed: _run_resumed,
+    BudgetExceeded: _budget_exceeded,
+    CancelRequested: _cancel_requested,
+    RunStopping: _run_stopping,
+    RunRetried: _run_retried,
+    RunSucceeded: _run_succeeded,
+    RunFailed: _run_failed,
+    RunCancelled: _run_cancelled,
+    TaskScheduled: _task_scheduled,
+    TaskStarted: _task_started,
+    StepStarted: _step_started,
+    StepRecorded: _step_recorded,
+    DecisionMade: _decision_made,
+    TaskCompleted: _task_completed,
+    TaskFailed: _task_failed,
+    TaskSkipped: _task_skipped,
+    TaskCancelled: _task_cancelled,
+    TaskSuspended: _task_suspended,
+    TaskResumed: _task_resumed,
+    TaskInDoubt: _task_in_doubt,
+    TaskResolved: _task_resolved,
+}

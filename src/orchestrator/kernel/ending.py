@@ -1,0 +1,42 @@
+"""How a run is brought to an end before its time: a failure, a cancel, a Stop node.
+
+Nothing new starts. What surely isn't running (it waits, it is in doubt, its next try lies ahead) is withdrawn at once.
+What may be running is told by its worker, and has until the grace is over to report: a result is taken, an
+`AbandonTask` ends it. Then whatever is left is withdrawn, and its late result will be fenced off.
+"""
+
+from orchestrator.kernel.events import RunStopping, TaskCancelled
+from orchestrator.kernel.state import TaskState
+from orchestrator.kernel.status import TaskStatus
+from orchestrator.kernel.turn import Turn
+from orchestrator.kernel.values import ErrorInfo, Payload
+
+
+def begin_stopping(
+    turn: Turn, cause: str, *, error: ErrorInfo | None = None, output: Payload | None = None
+) -> None:
+    """The run will end as failed, or (a Stop node) as it says. A run that is stopping already keeps its first reason."""
+    if turn.state.ending is not None:
+        return
+    until = turn.now_us + turn.cancel_grace_us
+    turn.emit(RunStopping(cause=cause, grace_until_us=until, error=error, output=output))
+    withdraw_idle(turn)
+
+
+def withdraw_idle(turn: Turn) -> None:
+    """Withdraw every task that surely isn't running."""
+    for task in list(turn.state.tasks.values()):
+        if task.status is not TaskStatus.READY or task.not_before_us > turn.now_us:
+            withdraw(turn, task)
+
+
+def withdraw_all(turn: Turn) -> None:
+    """The grace is over."""
+    for task in list(turn.state.tasks.values()):
+        withdraw(turn, task)
+
+
+def withdraw(turn: Turn, task: TaskState) -> None:
+    """Cancel one task because its run is stopping."""
+    unknown = task.started or task.open_step is not None or task.status is TaskStatus.IN_DOUBT
+    turn.emit(TaskCancelled(path=task.path, node=task.node, reason="the run is stopping", unknown=unknown))

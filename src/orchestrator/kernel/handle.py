@@ -1,0 +1,65 @@
+"""`handle(state, command, now)`: the one door to the kernel's rules."""
+
+from collections.abc import Callable
+from typing import Any
+
+from orchestrator.kernel import commands as c
+from orchestrator.kernel import runs, tasks
+from orchestrator.kernel.events import Event
+from orchestrator.kernel.flow import needs_output as _needs_output
+from orchestrator.kernel.state import RunState
+from orchestrator.kernel.turn import CANCEL_GRACE_US, Turn
+from orchestrator.model.definition import Definition
+
+
+def handle(
+    state: RunState,
+    command: c.Command,
+    *,
+    now_us: int,
+    definition: Definition,
+    cancel_grace_us: int = CANCEL_GRACE_US,
+) -> list[Event]:
+    """Decide what the command means for the run, and advance `state` by the events that it gives back.
+
+    Deterministic: the same state, command, time and definition give the same events. No events: nothing had to
+    happen (a repeat). After a refusal the state is as it was.
+
+    Raises:
+        Conflict: the state doesn't allow the command; `reason` says which of its rules.
+        LimitExceeded: a limit of the run is reached.
+        InternalError: a rule is broken; the state must be thrown away.
+    """
+    turn = Turn(state, definition, now_us, cancel_grace_us=cancel_grace_us)
+    _RULES[type(command)](turn, command)
+    return turn.events
+
+
+def needs_output(state: RunState, definition: Definition) -> bool:
+    """Whether the run is over but for the value of its output: answer with `FinishRun`, in the same commit."""
+    return _needs_output(Turn(state, definition, 0))
+
+
+_RULES: dict[type[c.Command], Callable[[Turn, Any], None]] = {
+    c.StartRun: runs.start_run,
+    c.ForkRun: runs.fork_run,
+    c.CompleteTask: tasks.complete_task,
+    c.FailTask: tasks.fail_task,
+    c.SkipTask: tasks.skip_task,
+    c.StartTask: tasks.start_task,
+    c.StartStep: tasks.start_step,
+    c.RecordStep: tasks.record_step,
+    c.SuspendTask: tasks.suspend_task,
+    c.FireTimer: tasks.fire_timer,
+    c.AbandonTask: tasks.abandon_task,
+    c.DoubtTask: tasks.doubt_task,
+    c.ResolveTask: tasks.resolve_task,
+    c.DeliverSignal: runs.deliver_signal,
+    c.FinishChild: tasks.finish_child,
+    c.PauseRun: runs.pause_run,
+    c.ResumeRun: runs.resume_run,
+    c.CancelRun: runs.cancel_run,
+    c.RetryRun: runs.retry_run,
+    c.FinishRun: runs.finish_run,
+    c.Deadline: runs.deadline,
+}

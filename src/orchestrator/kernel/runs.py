@@ -1,0 +1,173 @@
+"""What the commands of a whole run do: start, pause, cancel, retry, fork, signals, its end."""
+
+from orchestrator.errors import Conflict, LimitExceeded
+from orchestrator.kernel.commands import (
+    CancelRun,
+    Deadline,
+    DeliverSignal,
+    FinishRun,
+    ForkRun,
+    PauseRun,
+    ResumeRun,
+    RetryRun,
+    StartRun,
+)
+from orchestrator.kernel.ending import withdraw_all, withdraw_idle
+from orchestrator.kernel.events import (
+    CancelRequested,
+    RunFailed,
+    RunPaused,
+    RunResumed,
+    RunRetried,
+    RunStarted,
+    RunSucceeded,
+    SignalReceived,
+)
+from orchestrator.kernel.flow import exceed_budget, needs_output, schedule_start, settle
+from orchestrator.kernel.state import RunState
+from orchestrator.kernel.status import RunStatus
+from orchestrator.kernel.tasks import offer_signal
+from orchestrator.kernel.turn import SIGNALS_UNREAD_MAX, Turn
+from orchestrator.kernel.values import NULL, ForkOrigin
+
+
+def start_run(turn: Turn, command: StartRun) -> None:
+    """The first group of a journal: the run exists, its first task is ready."""
+    if turn.state.seq:
+        raise Conflict(f"run {command.run_id} exists", reason="run_exists")
+    turn.emit(
+        RunStarted(
+            run_id=command.run_id,
+            workflow=command.workflow,
+            version=command.version,
+            namespace=command.namespace,
+            input=command.input,
+            labels=command.labels,
+            variables=command.variables,
+            parent=command.parent,
+            depth=command.depth,
+            request=command.request,
+        )
+    )
+    schedule_start(turn)
+    settle(turn)
+
+
+def fork_run(turn: Turn, command: ForkRun) -> None:
+    """Go on as another run from a state that is a copy of the parent's, whose seq is reset to 0.
+
+    Tasks that were open at the cut, or failed, are ready anew; what they recorded stays, what they waited for is
+    asked again.
+    """
+    state = turn.state
+    reopened = [*state.tasks, *state.set_aside]
+    turn.emit(
+        RunStarted(
+            run_id=command.run_id,
+            workflow=state.workflow,
+            version=command.version or state.version,
+            namespace=state.namespace,
+            input=command.input,
+            labels=state.labels,
+            variables=command.variables,
+            request=command.request,
+            forked_from=ForkOrigin(run=command.parent_run, seq=command.seq),
+            reopened=reopened,
+        )
+    )
+    settle(turn)
+
+
+def deliver_signal(turn: Turn, command: DeliverSignal) -> None:
+    """Keep the signal, or give it to the task that waits for it. A known key changes nothing."""
+    state = turn.state
+    if command.key in state.signal_keys:
+        return
+    _refuse_if_over(state, "takes no signals")
+    if len(state.signals) >= SIGNALS_UNREAD_MAX:
+        raise LimitExceeded("unread signals", value=len(state.signals) + 1, maximum=SIGNALS_UNREAD_MAX)
+    turn.emit(
+        SignalReceived(name=command.name, payload=command.payload, key=command.key, sender=command.sender)
+    )
+    if state.ending is None:
+        offer_signal(turn, command.name, state.seq)
+
+
+def pause_run(turn: Turn, command: PauseRun) -> None:
+    """Start nothing new. A paused run stays paused."""
+    state = turn.state
+    _refuse_if_over(state, "can't be paused")
+    if state.ending is not None:
+        raise Conflict(f"run {state.run_id} is stopping and can't be paused", reason="stopping")
+    if not state.paused:
+        turn.emit(RunPaused(by=command.by, reason=command.reason))
+
+
+def resume_run(turn: Turn, command: ResumeRun) -> None:
+    """Take a pause back. A run that isn't paused goes on as it does."""
+    _refuse_if_over(turn.state, "can't be resumed")
+    if turn.state.paused:
+        turn.emit(RunResumed(by=command.by, reason=command.reason))
+
+
+def cancel_run(turn: Turn, command: CancelRun) -> None:
+    """End the run. Asked for again it stays as it is; a run that is over otherwise can't be cancelled."""
+    state = turn.state
+    if state.status in (RunStatus.CANCELLED, RunStatus.CANCELLING):
+        return
+    _refuse_if_over(state, "can't be cancelled")
+    until = turn.now_us + turn.cancel_grace_us
+    turn.emit(CancelRequested(grace_until_us=until, by=command.by, reason=command.reason))
+    withdraw_idle(turn)
+    settle(turn)
+
+
+def retry_run(turn: Turn, command: RetryRun) -> None:
+    """Take up a failed run: the tasks that failed, those that the failure stopped, and what was on its way."""
+    state = turn.state
+    if state.status is not RunStatus.FAILED:
+        raise Conflict(
+            f"run {state.run_id} is {state.status.value}; only a failed run can be retried", reason="run_not_failed"
+        )
+    turn.emit(RunRetried(reopened=list(state.set_aside), by=command.by, reason=command.reason))
+    settle(turn)
+
+
+def finish_run(turn: Turn, command: FinishRun) -> None:
+    """The run's output is known, or why it can't be."""
+    if not needs_output(turn):
+        raise Conflict(f"run {turn.state.run_id} doesn't ask for its output", reason="not_finishing")
+    if command.error is not None:
+        turn.emit(RunFailed(error=command.error))
+    else:
+        turn.emit(RunSucceeded(output=command.output or NULL))
+
+
+def deadline(turn: Turn, command: Deadline) -> None:
+    """A timer of the run. One that comes early or too late changes nothing."""
+    state = turn.state
+    if not state.status.live:
+        return
+    if command.timer == "grace":
+        if state.ending is not None and turn.now_us >= state.ending.grace_until_us:
+            withdraw_all(turn)
+            settle(turn)
+    elif state.ending is None:
+        spent = active_us(state, turn.now_us)
+        limit = turn.definition.budget_duration_us
+        if spent >= limit:
+            exceed_budget(turn, "duration", limit=limit, value=spent)
+            settle(turn)
+
+
+def active_us(state: RunState, now_us: int) -> int:
+    """How long the run was active: neither waiting nor paused nor over."""
+    since = state.active_since_us
+    return state.active_us + (max(0, now_us - since) if since is not None else 0)
+
+
+def _refuse_if_over(state: RunState, what: str) -> None:
+    if not state.status.live:
+        raise Conflict(f"run {state.run_id} is {state.status.value} and {what}", reason="run_over")
+
+

@@ -1,0 +1,218 @@
+"""The state of one run: the fold of its journal, as far as anything later can depend on it.
+
+Cost per event must not grow with the run's length, so closed tasks leave the state; of their outputs only those stay
+that something can still read. `values` counts its readers: the latest visit of each node, the current value of each
+variable, arrivals that wait at a join, and every open task's `previous` and `reads`.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from orchestrator.kernel.status import RunStatus, TaskStatus
+from orchestrator.kernel.values import ErrorInfo, ForkOrigin, Origin, Parent, Payload, Reads, Wait
+
+
+class Mutable(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A part of the state, changed in place by `apply` and by nothing else."""
+
+
+class StepState(Mutable):
+    """A step that has its answer."""
+
+    name: str
+    args_sha256: str = ""
+    kind: str = "step"
+    result: Payload | None = None
+    error: ErrorInfo | None = None
+
+
+class OpenStep(Mutable):
+    """An irreversible step that began and has no answer yet."""
+
+    step: str
+    name: str
+
+
+class TaskState(Mutable):
+    """A task that is open, or that failed or was stopped and could be taken up again by a retry.
+
+    Attributes:
+        attempt: the number of the current attempt, from 1; it never goes back.
+        tries: attempts that failed since the task was scheduled or reopened; compared with `max_attempts`.
+        deferrals: how often the author asked for RetryLater; these aren't tries.
+        generation: how often the task was reopened; ids of its child runs depend on it.
+        not_before_us: an attempt can't have begun before this time.
+        started: the irreversible attempt began.
+    """
+
+    path: str
+    node: str
+    visit: int
+    status: TaskStatus = TaskStatus.READY
+    attempt: int = 1
+    tries: int = 0
+    deferrals: int = 0
+    generation: int = 0
+    previous: Origin = Origin()
+    reads: Reads = Reads()
+    scheduled_at: str = ""
+    not_before_us: int = 0
+    started: bool = False
+    open_step: OpenStep | None = None
+    steps: dict[str, StepState] = {}
+    waits: dict[str, Wait] = {}
+    doubt: str | None = None
+    error: ErrorInfo | None = None
+
+
+class Held(Mutable):
+    """A value and the number of its readers."""
+
+    payload: Payload
+    readers: int = 0
+
+
+class Arrival(Mutable):
+    """Something came to a node from `source`; `origin` is what `previous` will show of it."""
+
+    source: str
+    origin: Origin
+
+
+class Signal(Mutable):
+    """A signal that nobody has taken yet."""
+
+    seq: int
+    name: str
+    payload: Payload
+
+
+class Ending(Mutable):
+    """Why the run will end: `failure`, `cancel`, or `stop` (a Stop node said so)."""
+
+    cause: str
+    grace_until_us: int
+    error: ErrorInfo | None = None
+    output: Payload | None = None
+    reason: str | None = None
+
+
+class Counts(Mutable):
+    """How many tasks were scheduled and how they ended."""
+
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    cancelled: int = 0
+
+
+class RunState(Mutable):
+    """One run.
+
+    Attributes:
+        tasks: open tasks by path, in the order of their scheduling.
+        set_aside: failed and stopped tasks of a run that failed or is about to, for a retry.
+        ready: how many open tasks are ready; `live` counts open tasks by node.
+        latest: node id -> path of its latest completed visit.
+        variables: name -> key in `values`.
+        sinks: node id -> path of the latest visit at which a path of the run ended.
+        arrivals: node id -> what came and was not taken yet.
+        active_us: time that the run was queued or running, up to `active_since_us`.
+    """
+
+    run_id: str = ""
+    workflow: str = ""
+    version: int = 0
+    namespace: str = "default"
+    rules: int = 0
+    format: int = 0
+    status: RunStatus = RunStatus.QUEUED
+    seq: int = 0
+    input: Payload | None = None
+    labels: dict[str, str] = {}
+    parent: Parent | None = None
+    depth: int = 0
+    request: str = ""
+    forked_from: ForkOrigin | None = None
+    created_at: str = ""
+    started_at: str = ""
+    finished_at: str = ""
+    begun: bool = False
+    paused: bool = False
+    ending: Ending | None = None
+    output: Payload | None = None
+    error: ErrorInfo | None = None
+    tasks: dict[str, TaskState] = {}
+    set_aside: dict[str, TaskState] = {}
+    ready: int = 0
+    live: dict[str, int] = {}
+    visits: dict[str, int] = {}
+    values: dict[str, Held] = {}
+    latest: dict[str, str] = {}
+    variables: dict[str, str] = {}
+    sinks: dict[str, str] = {}
+    arrivals: dict[str, list[Arrival]] = {}
+    signals: list[Signal] = []
+    signal_keys: dict[str, int] = {}
+    counts: Counts = msgspec.field(default_factory=Counts)
+    active_us: int = 0
+    active_since_us: int | None = None
+
+    # values and their readers
+
+    def hold(self, key: str) -> None:
+        """One more reader of the value."""
+        self.values[key].readers += 1
+
+    def let_go(self, key: str) -> None:
+        """One reader less; without any the value is forgotten."""
+        held = self.values[key]
+        held.readers -= 1
+        if held.readers <= 0:
+            del self.values[key]
+
+    def keep(self, key: str, payload: Payload) -> None:
+        """Store a value; whoever reads it must hold it before this event is over."""
+        known = self.values.get(key)
+        self.values[key] = Held(payload=payload, readers=known.readers if known else 0)
+
+    def payload(self, key: str) -> Payload:
+        """The value that a reader holds."""
+        return self.values[key].payload
+
+
+def origin_keys(origin: Origin) -> Iterator[str]:
+    """Every value that the origin stands for."""
+    if origin.path is not None:
+        yield origin.path
+    if origin.sources is not None:
+        for several in origin.sources.values():
+            for one in several:
+                yield from origin_keys(one)
+
+
+def read_keys(task: TaskState) -> Iterator[str]:
+    """Every value that the task holds."""
+    yield from origin_keys(task.previous)
+    yield from task.reads.nodes.values()
+    yield from task.reads.variables.values()
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(RunState)
+
+
+def encode_state(state: RunState) -> bytes:
+    """A snapshot."""
+    return _encoder.encode(state)
+
+
+def decode_state(data: bytes) -> RunState:
+    """The inverse of `encode_state`.
+
+    Raises:
+        msgspec.ValidationError: the snapshot was made by a release that this one doesn't understand.
+    """
+    return _decoder.decode(data)

@@ -1,0 +1,378 @@
+"""What the commands of one task do: its result, its failure and retry, its steps, its waits, its doubt."""
+
+from orchestrator.errors import Conflict, LimitExceeded
+from orchestrator.kernel.commands import (
+    AbandonTask,
+    CompleteTask,
+    DoubtTask,
+    FailTask,
+    FinishChild,
+    FireTimer,
+    RecordStep,
+    ResolveTask,
+    SkipTask,
+    StartStep,
+    StartTask,
+    SuspendTask,
+)
+from orchestrator.kernel.ending import begin_stopping, withdraw
+from orchestrator.kernel.events import (
+    StepRecorded,
+    StepStarted,
+    TaskCompleted,
+    TaskFailed,
+    TaskInDoubt,
+    TaskResolved,
+    TaskResumed,
+    TaskSkipped,
+    TaskStarted,
+    TaskSuspended,
+    VariablesSet,
+)
+from orchestrator.kernel.flow import settle
+from orchestrator.kernel.routes import arrivals_without_decision, follow
+from orchestrator.kernel.state import TaskState
+from orchestrator.kernel.status import TaskStatus
+from orchestrator.kernel.turn import DEFERRALS_MAX, JOURNAL_EVENTS_MAX, JOURNAL_EVENTS_RESERVED, Turn
+from orchestrator.kernel.values import NULL, ErrorInfo, Timing
+from orchestrator.model.declarations import ANY
+from orchestrator.model.definition import RetryPolicy
+
+TIMED_OUT = "signal_timeout"
+"""Error type of a signal that did not come in time."""
+
+
+def complete_task(turn: Turn, command: CompleteTask) -> None:
+    """The attempt gave a result: record the decision, the variables, the completion, and go on."""
+    task = _ready_task(turn, command.path)
+    node = turn.node(task.node)
+    if command.stop is not None:
+        _complete_and_stop(turn, command, task)
+        return
+    followed = follow(node, task, command.route)
+    if isinstance(followed, ErrorInfo):
+        _fail(turn, task, followed, timing=command.timing)
+        settle(turn)
+        return
+    decision, arrivals = followed
+    if decision is not None:
+        turn.emit(decision)
+    _record_completion(turn, command, task, arrivals)
+    settle(turn)
+
+
+def _record_completion(turn: Turn, command: CompleteTask, task: TaskState, arrivals: list[str]) -> None:
+    if command.variables:
+        turn.emit(VariablesSet(path=task.path, node=task.node, values=command.variables))
+    turn.emit(
+        TaskCompleted(
+            path=task.path,
+            node=task.node,
+            attempt=task.attempt,
+            output=command.output,
+            arrivals=arrivals,
+            timing=command.timing,
+        )
+    )
+
+
+def _complete_and_stop(turn: Turn, command: CompleteTask, task: TaskState) -> None:
+    stop = command.stop
+    assert stop is not None
+    _record_completion(turn, command, task, [])
+    if stop.succeed:
+        begin_stopping(turn, "stop", output=command.output)
+    else:
+        message = stop.message or f"`{task.node}` stopped the run"
+        error = ErrorInfo(type="stopped", message=message, retryable=False, path=task.path, node=task.node)
+        begin_stopping(turn, "stop", error=error)
+    settle(turn)
+
+
+def skip_task(turn: Turn, command: SkipTask) -> None:
+    """The node's `when` was false: output null, what led here is passed on."""
+    task = _ready_task(turn, command.path)
+    arrivals = arrivals_without_decision(turn.node(task.node))
+    turn.emit(TaskSkipped(path=task.path, node=task.node, arrivals=arrivals, reason=command.reason))
+    settle(turn)
+
+
+# --- failure ------------------------------------------------------------------------------------------------------
+
+
+def fail_task(turn: Turn, command: FailTask) -> None:
+    """The attempt failed: try again, hand over to `on_error`, be in doubt, or fail the run."""
+    task = _ready_task(turn, command.path)
+    later = command.later_us is not None
+    if (task.started or task.open_step is not None) and not later:
+        _doubt(turn, task, f"the attempt failed after it began: {command.error.message}")
+        settle(turn)
+        return
+    policy = turn.node(task.node).retry
+    if turn.state.ending is not None:
+        _fail(turn, task, command.error, timing=command.timing)
+    elif later and task.deferrals < DEFERRALS_MAX:
+        delay = command.later_us if command.later_us is not None else policy.initial_us
+        _try_again(turn, task, command, delay, deferred=True)
+    elif not later and task.tries + 1 < policy.max_attempts and may_retry(policy, command.error):
+        _try_again(turn, task, command, retry_delay_us(policy, task.tries + 1, command.draw), deferred=False)
+    else:
+        _fail(turn, task, command.error, timing=command.timing)
+    settle(turn)
+
+
+def _try_again(turn: Turn, task: TaskState, command: FailTask, delay_us: int, *, deferred: bool) -> None:
+    turn.emit(
+        TaskFailed(
+            path=task.path,
+            node=task.node,
+            attempt=task.attempt,
+            error=command.error,
+            retry_us=turn.now_us + delay_us,
+            deferred=deferred,
+            timing=command.timing,
+        )
+    )
+
+
+def may_retry(policy: RetryPolicy, error: ErrorInfo) -> bool:
+    """Whether the policy lets an error of this type be tried again."""
+    if not error.retryable or error.type in policy.never_on:
+        return False
+    return not policy.retry_on or error.type in policy.retry_on
+
+
+def retry_delay_us(policy: RetryPolicy, failures: int, draw: float) -> int:
+    """Exponential, capped, spread by the jitter: `draw` of 0.5 is the middle."""
+    exponent = min(failures - 1, 64)
+    delay = min(policy.initial_us * policy.multiplier**exponent, policy.max_interval_us)
+    return max(0, round(delay * (1 + policy.jitter * (2 * draw - 1))))
+
+
+def _fail(turn: Turn, task: TaskState, error: ErrorInfo, *, timing: Timing = Timing()) -> None:  # noqa: B008 (frozen)
+    """For good: `on_error` takes over, or the run stops."""
+    handlers = turn.node(task.node).on_error
+    handler = handlers.get(error.type, handlers.get(ANY))
+    turn.emit(
+        TaskFailed(
+            path=task.path,
+            node=task.node,
+            attempt=task.attempt,
+            error=error,
+            arrivals=[handler] if handler is not None else [],
+            timing=timing,
+        )
+    )
+    if handler is None:
+        begin_stopping(turn, "failure", error=error)
+
+
+# --- steps --------------------------------------------------------------------------------------------------------
+
+
+def start_task(turn: Turn, command: StartTask) -> None:
+    """An irreversible attempt begins."""
+    task = _ready_task(turn, command.path)
+    _refuse_if_stopping(turn)
+    if task.started:
+        raise Conflict(f"attempt {task.attempt} of `{task.path}` has begun before", reason="already_started")
+    turn.emit(TaskStarted(path=task.path, node=task.node, attempt=task.attempt, worker=command.worker))
+
+
+def start_step(turn: Turn, command: StartStep) -> None:
+    """An irreversible step begins."""
+    task = _ready_task(turn, command.path)
+    _refuse_if_stopping(turn)
+    if command.step in task.steps or task.open_step is not None:
+        raise Conflict(f"step `{command.step}` of `{task.path}` has begun before", reason="already_started")
+    turn.emit(
+        StepStarted(
+            path=task.path, node=task.node, step=command.step, name=command.name, args_sha256=command.args_sha256
+        )
+    )
+
+
+def record_step(turn: Turn, command: RecordStep) -> None:
+    """A step's answer. A step that has one keeps it."""
+    task = _ready_task(turn, command.path)
+    if command.step in task.steps:
+        raise Conflict(f"step `{command.step}` of `{task.path}` has its answer", reason="step_recorded")
+    if turn.state.seq >= JOURNAL_EVENTS_MAX - JOURNAL_EVENTS_RESERVED:
+        raise LimitExceeded("journal events", value=turn.state.seq, maximum=JOURNAL_EVENTS_MAX)
+    turn.emit(
+        StepRecorded(
+            path=task.path,
+            node=task.node,
+            step=command.step,
+            name=command.name,
+            args_sha256=command.args_sha256,
+            effect=command.effect,
+            result=command.result,
+            error=command.error,
+            started_at=command.started_at,
+        )
+    )
+
+
+# --- waiting ------------------------------------------------------------------------------------------------------
+
+
+def suspend_task(turn: Turn, command: SuspendTask) -> None:
+    """The task waits. A wait that it had before keeps its time; a signal that is there already is taken at once."""
+    task = _ready_task(turn, command.path)
+    if turn.state.ending is not None:
+        withdraw(turn, task)
+        settle(turn)
+        return
+    waits = [task.waits.get(wait.step, wait) for wait in command.waits]
+    children = [w.run for w in waits if w.kind == "child" and w.run is not None and w.step not in task.waits]
+    turn.emit(
+        TaskSuspended(path=task.path, node=task.node, attempt=task.attempt, waits=waits, children=children)
+    )
+    for wait in waits:
+        if wait.kind == "signal":
+            signal = next((s for s in turn.state.signals if s.name == wait.name), None)
+            if signal is not None:
+                _take_signal(turn, task, wait.step, signal.seq)
+
+
+def _take_signal(turn: Turn, task: TaskState, step: str, seq: int) -> None:
+    signal = next(s for s in turn.state.signals if s.seq == seq)
+    turn.emit(
+        TaskResumed(path=task.path, node=task.node, step=step, by="signal", signal=seq, result=signal.payload)
+    )
+
+
+def offer_signal(turn: Turn, name: str, seq: int) -> None:
+    """Give a new signal to the task that has waited for it the longest, if one does."""
+    for task in turn.state.tasks.values():
+        if task.status is TaskStatus.WAITING:
+            for wait in task.waits.values():
+                if wait.kind == "signal" and wait.name == name:
+                    _take_signal(turn, task, wait.step, seq)
+                    return
+
+
+def fire_timer(turn: Turn, command: FireTimer) -> None:
+    """End every wait of the task whose time has come. None: the timer was early, it must be set again."""
+    task = turn.open_task(command.path)
+    if task.status is not TaskStatus.WAITING:
+        raise Conflict(f"task `{task.path}` doesn't wait", reason="task_not_waiting")
+    for wait in list(task.waits.values()):
+        if wait.due_us is None or wait.due_us > turn.now_us:
+            continue
+        if wait.kind == "timer":
+            turn.emit(TaskResumed(path=task.path, node=task.node, step=wait.step, by="timer", result=NULL))
+        else:
+            message = f"signal `{wait.name}` did not come in time"
+            error = ErrorInfo(type=TIMED_OUT, message=message, path=task.path, node=task.node)
+            turn.emit(TaskResumed(path=task.path, node=task.node, step=wait.step, by="timeout", error=error))
+
+
+def finish_child(turn: Turn, command: FinishChild) -> None:
+    """A child run has ended. A repeat, or one for a task that no longer waits for it, changes nothing."""
+    task = turn.state.tasks.get(command.path)
+    wait = task.waits.get(command.step) if task is not None else None
+    if task is None or wait is None or wait.run != command.run or task.status is not TaskStatus.WAITING:
+        return
+    turn.emit(
+        TaskResumed(
+            path=task.path,
+            node=task.node,
+            step=command.step,
+            by="child",
+            result=command.output,
+            error=command.error,
+        )
+    )
+
+
+# --- doubt --------------------------------------------------------------------------------------------------------
+
+
+def abandon_task(turn: Turn, command: AbandonTask) -> None:
+    """The run is stopping, and the task's worker has let go of it."""
+    task = turn.open_task(command.path)
+    if turn.state.ending is None:
+        raise Conflict(f"run {turn.state.run_id} isn't stopping", reason="not_stopping")
+    withdraw(turn, task)
+    settle(turn)
+
+
+def doubt_task(turn: Turn, command: DoubtTask) -> None:
+    """An irreversible attempt began, and nobody can say how it ended."""
+    task = _ready_task(turn, command.path)
+    if not task.started and task.open_step is None:
+        raise Conflict(f"no irreversible part of `{task.path}` has begun", reason="not_started")
+    _doubt(turn, task, command.reason)
+    settle(turn)
+
+
+def _doubt(turn: Turn, task: TaskState, reason: str) -> None:
+    if turn.state.ending is not None:
+        withdraw(turn, task)
+        return
+    step = task.open_step.step if task.open_step is not None else None
+    turn.emit(TaskInDoubt(path=task.path, node=task.node, attempt=task.attempt, reason=reason, step=step))
+
+
+def resolve_task(turn: Turn, command: ResolveTask) -> None:
+    """A person decides. Of a step in doubt, `done` gives the step's result and the task runs on."""
+    task = turn.open_task(command.path)
+    if task.status is not TaskStatus.IN_DOUBT:
+        raise Conflict(f"task `{task.path}` is not in doubt", reason="task_not_in_doubt")
+    node, open_step = turn.node(task.node), task.open_step
+    followed = None
+    if command.action == "done" and open_step is None:
+        followed = follow(node, task, None)
+        if isinstance(followed, ErrorInfo):
+            raise Conflict(f"{followed.message}; resolve with retry, skip or fail", reason="route_needed")
+    turn.emit(
+        TaskResolved(
+            path=task.path, node=task.node, action=command.action, by=command.by, message=command.message
+        )
+    )
+    output = command.output if command.output is not None else NULL
+    if command.action == "done" and open_step is not None:
+        turn.emit(
+            StepRecorded(
+                path=task.path,
+                node=task.node,
+                step=open_step.step,
+                name=open_step.name,
+                effect="irreversible",
+                result=output,
+            )
+        )
+    elif command.action == "done" and followed is not None:
+        turn.emit(
+            TaskCompleted(
+                path=task.path, node=task.node, attempt=task.attempt, output=output, arrivals=followed[1]
+            )
+        )
+    elif command.action == "skip":
+        arrivals = arrivals_without_decision(node)
+        reason = command.message or "skipped by a person"
+        turn.emit(TaskSkipped(path=task.path, node=task.node, arrivals=arrivals, reason=reason))
+    elif command.action == "fail":
+        message = command.message or "a person said that it failed"
+        error = ErrorInfo(
+            type="in_doubt", message=message, retryable=False, path=task.path, node=task.node, attempt=task.attempt
+        )
+        _fail(turn, task, error)
+    settle(turn)
+
+
+# --- common -------------------------------------------------------------------------------------------------------
+
+
+def _ready_task(turn: Turn, path: str) -> TaskState:
+    task = turn.open_task(path)
+    if task.status is not TaskStatus.READY:
+        raise Conflict(f"task `{path}` is {task.status.value}", reason="task_not_ready")
+    return task
+
+
+def _refuse_if_stopping(turn: Turn) -> None:
+    if turn.state.ending is not None:
+        raise Conflict(f"run {turn.state.run_id} is stopping", reason="stopping")
