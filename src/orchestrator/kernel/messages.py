@@ -1,0 +1,52 @@
+"""What one run tells another: a message is a row in the sender's queue until the receiver has recorded it."""
+
+import msgspec
+
+from orchestrator.kernel.values import ErrorInfo, Parent, Payload
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="message", omit_defaults=True):
+    """`to` is the receiving run. Delivering a message twice does what delivering it once does."""
+
+    to: str
+
+
+class StartChild(Message, tag="start_child"):
+    """Start the run `to`, for which the task `parent` waits."""
+
+    workflow: str
+    parent: Parent
+    depth: int
+    namespace: str = "default"
+    version: int | None = None
+    input: Payload | None = None
+
+
+class CancelChild(Message, tag="cancel_child"):
+    """The task that waited for the run `to` is gone: cancel the run."""
+
+
+class ChildEnded(Message, tag="child_ended"):
+    """The run `run` has ended; the task `path` of `to` waits for it under `step`."""
+
+    run: str
+    path: str
+    step: str
+    output: Payload | None = None
+    error: ErrorInfo | None = None
+
+
+AnyMessage = StartChild | CancelChild | ChildEnded
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[AnyMessage] = msgspec.json.Decoder(AnyMessage)
+
+
+def encode_message(message: AnyMessage) -> bytes:
+    """As it stands in the queue row."""
+    return _encoder.encode(message)
+
+
+def decode_message(data: bytes) -> AnyMessage:
+    """The inverse. Raises msgspec.ValidationError for what this release doesn't know."""
+    return _decoder.decode(data)
