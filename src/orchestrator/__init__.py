@@ -1,0 +1,106 @@
+"""Agentic Orchestrator: durable workflows whose nodes may be fixed stations or agents that decide.
+
+    from orchestrator import BaseNode, Context, Route
+
+The public names stand here and nothing else. Each is imported when it is first asked for (PEP 562), so that
+`import orchestrator` itself costs next to nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.errors import (
+        Conflict,
+        DefinitionError,
+        Fault,
+        LimitExceeded,
+        NodeError,
+        NotFound,
+        OrchestratorError,
+        PermanentFailure,
+        RetryLater,
+        StoreError,
+        UsageError,
+    )
+    from orchestrator.model.declarations import ANY, ClassDeclaration, Effect
+    from orchestrator.model.durations import Duration, PositiveDuration
+    from orchestrator.sdk.context import Arrival, Context
+    from orchestrator.sdk.errors import ChildFailed, SignalTimeout
+    from orchestrator.sdk.functions import node
+    from orchestrator.sdk.node import BaseNode
+    from orchestrator.sdk.outbox import Outbox, OutboxMessage
+    from orchestrator.sdk.registry import Registry, default_registry, register
+    from orchestrator.sdk.results import Route, Stop
+
+    __version__: str
+
+__all__ = [
+    "ANY",
+    "Arrival",
+    "BaseNode",
+    "ChildFailed",
+    "ClassDeclaration",
+    "Conflict",
+    "Context",
+    "DefinitionError",
+    "Duration",
+    "Effect",
+    "Fault",
+    "LimitExceeded",
+    "NodeError",
+    "NotFound",
+    "OrchestratorError",
+    "Outbox",
+    "OutboxMessage",
+    "PermanentFailure",
+    "PositiveDuration",
+    "Registry",
+    "RetryLater",
+    "Route",
+    "SignalTimeout",
+    "Stop",
+    "StoreError",
+    "UsageError",
+    "__version__",
+    "default_registry",
+    "node",
+    "register",
+]
+
+_HOMES = {
+    "orchestrator.errors": (
+        "Conflict DefinitionError Fault LimitExceeded NodeError NotFound OrchestratorError PermanentFailure RetryLater "
+        "StoreError UsageError"
+    ),
+    "orchestrator.model.declarations": "ANY ClassDeclaration Effect",
+    "orchestrator.model.durations": "Duration PositiveDuration",
+    "orchestrator.sdk.context": "Arrival Context",
+    "orchestrator.sdk.errors": "ChildFailed SignalTimeout",
+    "orchestrator.sdk.functions": "node",
+    "orchestrator.sdk.node": "BaseNode",
+    "orchestrator.sdk.outbox": "Outbox OutboxMessage",
+    "orchestrator.sdk.registry": "Registry default_registry register",
+    "orchestrator.sdk.results": "Route Stop",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name at its first use, and keep it.
+
+    Raises:
+        AttributeError: there is no such public name.
+    """
+    if name == "__version__":
+        value: Any = importlib.import_module("importlib.metadata").version("agentic-orchestrator")
+    elif name in _HOME_OF:
+        value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
