@@ -1,7 +1,7 @@
 """A document compiled for the kernel and the worker: once per version, then only looked up.
 
-`compile_definition` presumes a document that passed the checks. Of one that didn't it still makes a definition, or raises
-`DefinitionError`; it never does anything else: unknown ids are left out, so that nothing can lead to them.
+`compile_definition` presumes a document that passed the checks. Of one that didn't it still makes a definition, or
+raises `DefinitionError`; it never does anything else: unknown ids are left out, so that nothing can lead to them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +15,7 @@ from orchestrator.model.document import NodeDocument, RetryDocument, WorkflowDoc
 from orchestrator.model.durations import to_microseconds
 from orchestrator.model.expressions import References, Template, compile_expression, compile_value
 from orchestrator.model.graph import Edge, EdgeKind, Graph
+from orchestrator.model.plain import is_array
 from orchestrator.model.pointers import join_pointer
 
 
@@ -83,8 +84,8 @@ class Definition:
 class Wiring:
     """Where every node leads, worked out from the document and the declarations.
 
-    `allowed` holds node ids only (nothing for the map form); `undeclared` names the deciders that fell back to the nodes
-    that nothing else leads to.
+    `allowed` holds node ids only (nothing for the map form); `undeclared` names the deciders that fell back to the
+    nodes that nothing else leads to.
     """
 
     targets: Mapping[str, tuple[str, ...]]
@@ -166,8 +167,8 @@ def wire(
 def _known_targets(written: object, known: Mapping[str, object]) -> tuple[str, ...]:
     if isinstance(written, str):
         return (written,) if written in known else ()
-    if isinstance(written, list):
-        return tuple(dict.fromkeys(t for t in written if isinstance(t, str) and t in known))  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] -- narrowed from object
+    if is_array(written):
+        return tuple(dict.fromkeys(t for t in written if isinstance(t, str) and t in known))
     return ()
 
 
@@ -189,7 +190,9 @@ def build_graph(document: WorkflowDocument, wiring: Wiring) -> Graph:
     return Graph.build(tuple(document.nodes), document.start_at, wiring.edges())
 
 
-def compile_definition(document: WorkflowDocument, declarations: Mapping[str, ClassDeclaration]) -> Definition:
+def compile_definition(
+    document: WorkflowDocument, declarations: Mapping[str, ClassDeclaration]
+) -> Definition:
     """Everything about one version that the kernel and the worker look up.
 
     `declarations` are those that the version is pinned to, by class name.
@@ -265,7 +268,9 @@ def _compile_node(
     )
 
 
-def compile_when(written: str | bool | None, *, pointer: str, faults: list[Fault] | None = None) -> Template | None:
+def compile_when(
+    written: str | bool | None, *, pointer: str, faults: list[Fault] | None = None
+) -> Template | None:
     """The template of a node's `when`; None where there is none. A plain `true` or `false` is a constant."""
     if written is None:
         return None
@@ -275,7 +280,7 @@ def compile_when(written: str | bool | None, *, pointer: str, faults: list[Fault
 
 
 def _retry_policy(written: RetryDocument | None, effect: Effect) -> RetryPolicy:
-    retry = written or RetryDocument()
+    retry = written or RetryDocument.model_validate({})
     attempts = 1 if effect is Effect.IRREVERSIBLE else limits.RETRY_MAX_ATTEMPTS
     return RetryPolicy(
         max_attempts=retry.max_attempts if retry.max_attempts is not None else attempts,

@@ -1,8 +1,8 @@
 """The workflow document as written (DESIGN section 2): one pydantic class per JSON object, words unchanged.
 
 These classes check shapes: types, lengths, unknown keys. What needs the whole document (ids, classes, the graph) is the
-work of `checks`. Fields of the language that this release doesn't act on are no fields here; `NOT_ACTED_ON` in `refused`
-names them, so that each is refused in words until its issue switches it on.
+work of `checks`. Fields of the language that this release doesn't act on are no fields here; `refused` names them, so
+that each is refused in words until its issue switches it on.
 """
 
 import re
@@ -41,32 +41,46 @@ def _checked_name(text: str) -> str:
     return text
 
 
-NodeId = Annotated[str, AfterValidator(_checked_id), Field(json_schema_extra={"pattern": "^[A-Za-z0-9_.:-]{1,128}$"})]
+NodeId = Annotated[
+    str, AfterValidator(_checked_id), Field(json_schema_extra={"pattern": "^[A-Za-z0-9_.:-]{1,128}$"})
+]
 Targets = NodeId | list[NodeId]
 
 
 class _Document(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True, regex_engine="rust-regex")
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, populate_by_name=True, regex_engine="rust-regex"
+    )
 
 
 class RetryDocument(_Document):
     """How often and when a failed attempt is tried again."""
 
     max_attempts: int | None = Field(
-        None, ge=1, le=1_000_000, description="Attempts in all, the first included (default 3; irreversible: 1)."
+        None,
+        ge=1,
+        le=1_000_000,
+        description="Attempts in all, the first included (default 3; irreversible: 1).",
     )
     initial: Duration = Field(limits.RETRY_INITIAL_SECONDS, description="Wait before the second attempt.")
     multiplier: float = Field(
-        limits.RETRY_MULTIPLIER, ge=1, le=1000, allow_inf_nan=False, description="Growth of the wait per attempt."
+        limits.RETRY_MULTIPLIER,
+        ge=1,
+        le=1000,
+        allow_inf_nan=False,
+        description="Growth of the wait per attempt.",
     )
     max_interval: Duration = Field(limits.RETRY_MAX_INTERVAL_SECONDS, description="The longest wait.")
     jitter: float = Field(
         limits.RETRY_JITTER, ge=0, le=1, allow_inf_nan=False, description="Random part of each wait, 0 to 1."
     )
     retry_on: list[str] = Field(
-        default_factory=list[str], description="Error types that are tried again; none named: every retryable one."
+        default_factory=list[str],
+        description="Error types that are tried again; none named: every retryable one.",
     )
-    never_on: list[str] = Field(default_factory=list[str], description="Error types that are never tried again.")
+    never_on: list[str] = Field(
+        default_factory=list[str], description="Error types that are never tried again."
+    )
 
 
 class BudgetDocument(_Document):
@@ -82,7 +96,10 @@ class NodeDocument(_Document):
     """One node: a class, its parameters, and where the run goes next."""
 
     class_name: str = Field(
-        alias="class", min_length=1, max_length=200, description="The node class, with or without the ending `Node`."
+        alias="class",
+        min_length=1,
+        max_length=200,
+        description="The node class, with or without the ending `Node`.",
     )
     description: str = Field("", description="What this node is for, in a person's words.")
     params: dict[str, Any] = Field(
@@ -98,11 +115,18 @@ class NodeDocument(_Document):
         None, description='The ids that a deciding node may choose from; `["*"]` means any node.'
     )
     when: str | bool | None = Field(None, description="An expression; if false, the node is skipped.")
-    join: str | None = Field(None, description="How a node with several ways in waits; `all` in this release.")
-    retry: RetryDocument | None = Field(None, description="How often and when a failed attempt is tried again.")
-    timeout: PositiveDuration | None = Field(None, description="The longest that one attempt may take (default 1 h).")
+    join: str | None = Field(
+        None, description="How a node with several ways in waits; `all` in this release."
+    )
+    retry: RetryDocument | None = Field(
+        None, description="How often and when a failed attempt is tried again."
+    )
+    timeout: PositiveDuration | None = Field(
+        None, description="The longest that one attempt may take (default 1 h)."
+    )
     on_error: NodeId | dict[str, NodeId] | None = Field(
-        None, description="Where the run goes if the node fails: a node id, or a map from error type to node id."
+        None,
+        description="Where the run goes if the node fails: a node id, or a map from error type to node id.",
     )
 
 
@@ -124,15 +148,21 @@ class WorkflowDocument(_Document):
     description: str = Field("", description="What the workflow is for.")
     start_at: NodeId = Field(description="The node that a run starts with.")
     nodes: dict[str, NodeDocument] = Field(description="The nodes by id; their order counts.")
-    input_schema: dict[str, Any] | None = Field(None, description="JSON Schema that a run's input must satisfy.")
+    input_schema: dict[str, Any] | None = Field(
+        None, description="JSON Schema that a run's input must satisfy."
+    )
     output: Any = Field(None, description="What a run that succeeds gives back; may hold expressions.")
-    vars: dict[str, Any] = Field(default_factory=dict[str, Any], description="First values of the run's variables.")
+    vars: dict[str, Any] = Field(
+        default_factory=dict[str, Any], description="First values of the run's variables."
+    )
     budget: BudgetDocument | None = Field(None, description="What a run may use at most.")
     on_failure: str | None = Field(None, description="`stop` in this release: a failure stops the run.")
     on_parent_cancel: str | None = Field(
         None, description="`cancel` in this release: the run is cancelled with the run that awaits it."
     )
-    labels: dict[str, str] = Field(default_factory=dict[str, str], description="Up to 32 labels that runs can be found by.")
+    labels: dict[str, str] = Field(
+        default_factory=dict[str, str], description="Up to 32 labels that runs can be found by."
+    )
     positions: dict[str, PositionDocument] = Field(
         default_factory=dict[str, PositionDocument],
         description="Where the canvas draws each node; never part of the version's meaning.",

@@ -46,7 +46,9 @@ class DominatorTree:
             stack.extend((child, False) for child in children[node])
 
 
-def _depth_first(successors: Sequence[Sequence[int]], root: int) -> tuple[list[int], list[int], dict[int, int]]:
+def _depth_first(
+    successors: Sequence[Sequence[int]], root: int
+) -> tuple[list[int], list[int], dict[int, int]]:
     """Nodes in preorder, the preorder number of each one's parent, and the number of each node."""
     vertex = [root]
     parent = [0]
@@ -67,7 +69,10 @@ def _depth_first(successors: Sequence[Sequence[int]], root: int) -> tuple[list[i
 
 
 def _immediate_dominators(
-    vertex: Sequence[int], parent: Sequence[int], number: dict[int, int], predecessors: Sequence[Sequence[int]]
+    vertex: Sequence[int],
+    parent: Sequence[int],
+    number: dict[int, int],
+    predecessors: Sequence[Sequence[int]],
 ) -> list[int]:
     """Immediate dominators in preorder numbers; the root is its own."""
     count = len(vertex)

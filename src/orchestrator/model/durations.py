@@ -13,7 +13,8 @@ _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w
 _NUMBER = r"\d{1,15}(?:\.\d{1,9})?"
 _PART = re.compile(rf"({_NUMBER})\s*(ms|s|m|h|d|w)\s*", re.ASCII)
 _ISO = re.compile(
-    rf"P(?:({_NUMBER})W)?(?:({_NUMBER})D)?(?:T(?=\d)(?:({_NUMBER})H)?(?:({_NUMBER})M)?(?:({_NUMBER})S)?)?", re.ASCII
+    rf"P(?:({_NUMBER})W)?(?:({_NUMBER})D)?(?:T(?=\d)(?:({_NUMBER})H)?(?:({_NUMBER})M)?(?:({_NUMBER})S)?)?",
+    re.ASCII,
 )
 _ISO_SECONDS = (604800.0, 86400.0, 3600.0, 60.0, 1.0)
 
@@ -51,7 +52,9 @@ def _parse_text(text: str) -> float | None:
         match = _ISO.fullmatch(text)
         if match is None or not any(match.groups()):
             return None
-        return sum(float(part) * unit for part, unit in zip(match.groups(), _ISO_SECONDS, strict=True) if part)
+        return sum(
+            float(part) * unit for part, unit in zip(match.groups(), _ISO_SECONDS, strict=True) if part
+        )
     total, at = 0.0, 0
     while at < len(text):
         match = _PART.match(text, at)
@@ -76,7 +79,10 @@ def _positive(value: object) -> float:
 
 def _field(read: Callable[[object], float]) -> tuple[BeforeValidator, WithJsonSchema]:
     schema = {
-        "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "examples": ["30s", "5m", "2h", "1d"]}],
+        "anyOf": [
+            {"type": "number", "minimum": 0},
+            {"type": "string", "examples": ["30s", "5m", "2h", "1d"]},
+        ],
         "description": f"A length of time: {FORMS}.",
     }
     return BeforeValidator(read), WithJsonSchema(schema)

@@ -197,7 +197,9 @@ class Graph:
         found: list[tuple[str, ...]] = []
         for component in strong_components(self._flow):
             inside = frozenset(component)
-            if self._is_cycle(component, self._flow) and all(t in inside for s in component for t in self._flow[s]):
+            if self._is_cycle(component, self._flow) and all(
+                t in inside for s in component for t in self._flow[s]
+            ):
                 found.append(self._names(inside))
         return tuple(sorted(found, key=lambda names: self.order_of[names[0]]))
 

@@ -3,7 +3,9 @@
 
 def join_pointer(base: str, *steps: str | int) -> str:
     """`base` with steps appended: object keys (escaped here) or list places."""
-    tail = "".join("/" + (str(s) if isinstance(s, int) else s.replace("~", "~0").replace("/", "~1")) for s in steps)
+    tail = "".join(
+        "/" + (str(s) if isinstance(s, int) else s.replace("~", "~0").replace("/", "~1")) for s in steps
+    )
     return base + tail
 
 

@@ -1,20 +1,29 @@
 """From Jinja2's syntax tree to closures over plain data.
 
-Each kind of tree node has one method here; a kind without one is refused by name, so that a newer Jinja2 can't bring in
-what nobody looked at. A closure from `_value` never gives Missing; one from `_lookup` may, and only `default`, `defined`
-and further lookups ask for it.
+Each kind of tree node has one method here; a kind without one is refused by name, so that a newer Jinja2 can't bring
+in what nobody looked at. A closure from `value` never gives Missing; one from `lookup` may, and only `default`,
+`defined` and further lookups ask for it.
 """
 
 import inspect
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from operator import add, floordiv, mod, mul, sub, truediv
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.model.expressions import runtime
-from orchestrator.model.expressions.filters import FILTERS, FUNCTIONS, TESTS
+from orchestrator.model.expressions.filters import FILTERS, FUNCTIONS
+from orchestrator.model.expressions.predicates import TESTS
 from orchestrator.model.expressions.references import NOTHING, References
-from orchestrator.model.expressions.runtime import Evaluator, Failure, Frame, Missing, is_list, is_number, kind_of
+from orchestrator.model.expressions.runtime import (
+    Evaluator,
+    Failure,
+    Frame,
+    Missing,
+    is_list,
+    is_number,
+    kind_of,
+)
+from orchestrator.model.plain import is_dict
 
 if TYPE_CHECKING:
     from jinja2 import nodes
@@ -27,11 +36,11 @@ _LENIENT_FILTERS = frozenset({"default", "d"})
 _LENIENT_TESTS = frozenset({"defined", "undefined"})
 
 _ARITHMETIC: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
-    "Sub": ("-", sub),
-    "Mul": ("*", mul),
-    "Div": ("/", truediv),
-    "FloorDiv": ("//", floordiv),
-    "Mod": ("%", mod),
+    "Sub": ("-", lambda a, b: a - b),
+    "Mul": ("*", lambda a, b: a * b),
+    "Div": ("/", lambda a, b: a / b),
+    "FloorDiv": ("//", lambda a, b: a // b),
+    "Mod": ("%", lambda a, b: a % b),
 }
 
 _COMPARISONS: dict[str, Callable[[Frame, Any, Any], bool]] = {
@@ -60,6 +69,12 @@ def compile_tree(tree: "nodes.Expr") -> tuple[Evaluator, References]:
     compiler = _Compiler()
     evaluator = compiler.value(tree)
     return evaluator, compiler.references
+
+
+class _Cut(NamedTuple):
+    start: Evaluator | None
+    stop: Evaluator | None
+    step: Evaluator | None
 
 
 class _Compiler:
@@ -113,7 +128,8 @@ class _Compiler:
         if type(key).__name__ == "Const" and (isinstance(key.value, str) or runtime.is_integer(key.value)):
             return key.value
         if type(key).__name__ == "Slice":
-            return tuple(None if part is None else self.value(part) for part in (key.start, key.stop, key.step))
+            parts = [None if part is None else self.value(part) for part in (key.start, key.stop, key.step)]
+            return _Cut(*parts)
         return self.value(key)
 
     def _note(self, name: str, keys: list[Any]) -> None:
@@ -121,7 +137,9 @@ class _Compiler:
         if name not in NAMES:
             near = get_close_matches(name, [*NAMES, *FUNCTIONS], n=1)
             meant = f"; did you mean `{near[0]}`?" if near else ""
-            raise Failure(f"there is no `{name}`; expressions read {', '.join(f'`{n}`' for n in NAMES)}{meant}")
+            raise Failure(
+                f"there is no `{name}`; expressions read {', '.join(f'`{n}`' for n in NAMES)}{meant}"
+            )
         first = frozenset({keys[0]}) if keys and isinstance(keys[0], str) else None
         match name:
             case "nodes":
@@ -139,8 +157,8 @@ class _Compiler:
     def _steps(self, base: Evaluator, path: str, keys: list[Any]) -> Evaluator:
         evaluator = base
         for key in keys:
-            if isinstance(key, tuple):
-                evaluator = _slice(evaluator, *key)  # pyright: ignore[reportUnknownArgumentType] -- three closures
+            if isinstance(key, _Cut):
+                evaluator = _slice(evaluator, *key)
                 path = f"{path}[…]"
             elif callable(key):
                 evaluator = _dynamic(evaluator, key, path)
@@ -227,7 +245,9 @@ class _Compiler:
 
     def _concat(self, node: "nodes.Concat") -> Evaluator:
         parts = [self.value(part) for part in node.nodes]
-        return lambda frame: runtime.join_texts(frame, [runtime.to_text(frame, part(frame)) for part in parts])
+        return lambda frame: runtime.join_texts(
+            frame, [runtime.to_text(frame, part(frame)) for part in parts]
+        )
 
     def _compare(self, node: "nodes.Compare") -> Evaluator:
         first = self.value(node.expr)
@@ -287,7 +307,9 @@ class _Compiler:
             only = values[0]
             return lambda frame: function(frame, only(frame))
         return lambda frame: function(
-            frame, *[value(frame) for value in values], **{key: value(frame) for key, value in keywords.items()}
+            frame,
+            *[value(frame) for value in values],
+            **{key: value(frame) for key, value in keywords.items()},
         )
 
     def _argument(self, node: "nodes.Expr", *, lenient: bool) -> Evaluator:
@@ -301,7 +323,11 @@ def _known(table: Mapping[str, Callable[..., Any]], name: str, what: str) -> Cal
     if found is None:
         near = get_close_matches(name[:100], table, n=1)
         meant = f"; did you mean `{near[0]}`?" if near else ""
-        raise Failure(f"there is no {what} `{name[:100]}`{meant} There are {_listed(table)}".replace("? There", "? there"))
+        raise Failure(
+            f"there is no {what} `{name[:100]}`{meant} There are {_listed(table)}".replace(
+                "? There", "? there"
+            )
+        )
     return found
 
 
@@ -324,14 +350,14 @@ def _path(name: str, keys: tuple[str | int, ...]) -> Evaluator:
         except KeyError:
             return Missing("", frame.scope, name)
         for place, key in enumerate(keys):
-            if type(value) is dict and key in value:
-                value = value[key]  # pyright: ignore[reportUnknownVariableType] -- plain data
+            if is_dict(value) and key in value:
+                value = value[key]
                 continue
-            value = runtime.read_key(value, key, "")  # pyright: ignore[reportUnknownArgumentType] -- plain data
+            value = runtime.read_key(value, key, "")
             if type(value) is Missing:
                 value.path = _written(name, keys[:place])
                 return value
-        return value  # pyright: ignore[reportUnknownVariableType] -- plain data
+        return value
 
     return read
 
@@ -351,7 +377,9 @@ def _dynamic(base: Evaluator, key: Evaluator, path: str) -> Evaluator:
     return lambda frame: runtime.read_key(base(frame), key(frame), path)
 
 
-def _slice(base: Evaluator, start: Evaluator | None, stop: Evaluator | None, step: Evaluator | None) -> Evaluator:
+def _slice(
+    base: Evaluator, start: Evaluator | None, stop: Evaluator | None, step: Evaluator | None
+) -> Evaluator:
     def cut(frame: Frame) -> Any:
         value = base(frame)
         if type(value) is Missing:
@@ -382,5 +410,6 @@ def _sum(frame: Frame, left: Any, right: Any) -> Any:
         frame.charge(len(left) + len(right))
         return [*left, *right]
     raise Failure(
-        f"`+` can't add {kind_of(left)} and {kind_of(right)}: it adds numbers, texts or lists; `~` joins anything as text"
+        f"`+` can't add {kind_of(left)} and {kind_of(right)}: it adds numbers, texts or lists; "
+        "`~` joins anything as text"
     )

@@ -6,13 +6,21 @@ path such as `address.city` or a place in a list.
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
 from functools import cmp_to_key
 from typing import Any
 
-from orchestrator.model.durations import parse_duration
 from orchestrator.model.expressions import runtime
+from orchestrator.model.expressions.arguments import (
+    DIGITS_MAX,
+    attribute_of,
+    entries_of,
+    keys_of,
+    object_of,
+    shown,
+    text_of,
+)
+from orchestrator.model.expressions.predicates import TESTS, TESTS_WITH_ARGUMENT
 from orchestrator.model.expressions.runtime import (
     Failure,
     Frame,
@@ -21,56 +29,10 @@ from orchestrator.model.expressions.runtime import (
     is_integer,
     is_list,
     is_number,
+    is_object,
     kind_of,
 )
-
-_DIGITS_MAX = 40
-_MICROSECOND = timedelta(microseconds=1)
-
-
-def _text(value: Any, what: str) -> str:
-    if not isinstance(value, str):
-        raise Failure(f"{what} works on a text, and this is {kind_of(value)}")
-    return value
-
-
-def _entries(frame: Frame, value: Any, what: str) -> Sequence[Any]:
-    if not is_list(value):
-        raise Failure(f"{what} works on a list, and this is {kind_of(value)}")
-    frame.charge(len(value))
-    return value
-
-
-def _object(frame: Frame, value: Any, what: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise Failure(f"{what} works on an object, and this is {kind_of(value)}")
-    frame.charge(len(value))  # pyright: ignore[reportUnknownArgumentType] -- plain data
-    return value  # pyright: ignore[reportUnknownVariableType] -- plain data
-
-
-def _attribute(frame: Frame, value: Any, path: Any, *, fallback: Any = Missing) -> Any:
-    steps: list[Any] = [path] if is_integer(path) else _text(path, "an attribute").split(".")
-    frame.charge(len(steps))
-    for step in steps:
-        if is_list(value) and isinstance(step, str) and step.isdecimal() and len(step) < 10:
-            step = int(step)
-        value = runtime.read_key(value, step, "an entry")
-        if type(value) is Missing:
-            if fallback is Missing:
-                value.needed()
-            return fallback
-    return value
-
-
-def _keys_of(frame: Frame, entries: Sequence[Any], attribute: Any) -> list[Any]:
-    if attribute is None:
-        return list(entries)
-    return [_attribute(frame, entry, attribute) for entry in entries]
-
-
-def _finite(value: Any) -> Any:
-    return checked_number(value)
-
+from orchestrator.model.expressions.times import add_time, date, timestamp, to_time
 
 # -- values ----------------------------------------------------------------------------------------------------------
 
@@ -84,8 +46,8 @@ def default(frame: Frame, value: Any, default_value: Any = "", boolean: Any = Fa
 
 def length(frame: Frame, value: Any) -> int:
     """How many entries, keys or characters."""
-    if isinstance(value, str | Mapping) or is_list(value):
-        return len(value)  # pyright: ignore[reportUnknownArgumentType] -- plain data
+    if (isinstance(value, str) or is_object(value)) or is_list(value):
+        return len(value)
     raise Failure(f"{kind_of(value)} has no length")
 
 
@@ -98,7 +60,7 @@ def tojson(frame: Frame, value: Any, indent: Any = None) -> str:
 
 def fromjson(frame: Frame, value: Any) -> Any:
     """What a JSON text says."""
-    text = _text(value, "`fromjson`")
+    text = text_of(value, "`fromjson`")
     frame.charge_text(len(text))
     frame.charge(text.count(",") + text.count("[") + text.count("{"))
     try:
@@ -120,8 +82,8 @@ def _check_parsed(frame: Frame, value: Any) -> None:
         frame.charge(1)
         if is_number(current):
             checked_number(current)
-        elif isinstance(current, Mapping):
-            stack.extend(current.values())  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] -- plain data
+        elif is_object(current):
+            stack.extend(current.values())
         elif is_list(current):
             stack.extend(current)
 
@@ -135,48 +97,44 @@ def to_int(frame: Frame, value: Any, default_value: Any = Missing) -> Any:
     """A whole number: of a number towards zero, of a text by its digits."""
     try:
         if isinstance(value, str):
-            if len(value) > _DIGITS_MAX:
+            if len(value) > DIGITS_MAX:
                 raise ValueError
             text = value.strip()
-            return _finite(int(text) if text.lstrip("+-").isdecimal() else int(float(text)))
+            return checked_number(int(text) if text.lstrip("+-").isdecimal() else int(float(text)))
         if isinstance(value, bool) or is_number(value):
-            return _finite(int(value))
+            return checked_number(int(value))
     except (ValueError, OverflowError):
         pass  # falls through to the one message below
     if default_value is not Missing:
         return default_value
-    raise Failure(f"`int` can't read {_shown(value)} as a whole number")
+    raise Failure(f"`int` can't read {shown(value)} as a whole number")
 
 
 def to_float(frame: Frame, value: Any, default_value: Any = Missing) -> Any:
     """A number with a fraction."""
     try:
         if isinstance(value, str):
-            if len(value) > _DIGITS_MAX:
+            if len(value) > DIGITS_MAX:
                 raise ValueError
-            return _finite(float(value))
+            return checked_number(float(value))
         if isinstance(value, bool) or is_number(value):
             return float(value)
     except ValueError:
         pass  # falls through to the one message below
     if default_value is not Missing:
         return default_value
-    raise Failure(f"`float` can't read {_shown(value)} as a number")
-
-
-def _shown(value: Any) -> str:
-    return repr(value) if isinstance(value, str) and len(value) <= _DIGITS_MAX else kind_of(value)
+    raise Failure(f"`float` can't read {shown(value)} as a number")
 
 
 def to_bool(frame: Frame, value: Any) -> bool:
     """True for true, for numbers but 0, for `true`, `yes`, `on`, `1`; false for their opposites."""
     if isinstance(value, str):
-        word = value.strip().lower() if len(value) < _DIGITS_MAX else ""
+        word = value.strip().lower() if len(value) < DIGITS_MAX else ""
         if word in ("true", "yes", "on", "1"):
             return True
         if word in ("false", "no", "off", "0", ""):
             return False
-        raise Failure(f"`bool` can't read {_shown(value)}")
+        raise Failure(f"`bool` can't read {shown(value)}")
     return bool(value)
 
 
@@ -209,7 +167,7 @@ def absolute(frame: Frame, value: Any) -> Any:
 def total(frame: Frame, value: Any, attribute: Any = None, start: Any = 0) -> Any:
     """The sum of a list of numbers."""
     result: Any = start
-    for entry in _keys_of(frame, _entries(frame, value, "`sum`"), attribute):
+    for entry in keys_of(frame, entries_of(frame, value, "`sum`"), attribute):
         if not is_number(entry) or not is_number(result):
             raise Failure(f"`sum` adds numbers, and there is {kind_of(entry)}")
         result = checked_number(result + entry)
@@ -217,10 +175,10 @@ def total(frame: Frame, value: Any, attribute: Any = None, start: Any = 0) -> An
 
 
 def _extreme(frame: Frame, value: Any, attribute: Any, sign: int, what: str) -> Any:
-    entries = _entries(frame, value, what)
+    entries = entries_of(frame, value, what)
     if not entries:
         raise Failure(f"{what} of an empty list")
-    keys = _keys_of(frame, entries, attribute)
+    keys = keys_of(frame, entries, attribute)
     best = 0
     for place in range(1, len(keys)):
         if runtime.compare(frame, keys[place], keys[best]) * sign > 0:
@@ -243,7 +201,7 @@ def largest(frame: Frame, value: Any, attribute: Any = None) -> Any:
 
 def _texts(name: str, change: Callable[[str], str]) -> Callable[..., Any]:
     def apply(frame: Frame, value: Any) -> str:
-        text = _text(value, f"`{name}`")
+        text = text_of(value, f"`{name}`")
         frame.charge_text(4 * len(text))
         return change(text)
 
@@ -252,15 +210,15 @@ def _texts(name: str, change: Callable[[str], str]) -> Callable[..., Any]:
 
 def trim(frame: Frame, value: Any, characters: Any = None) -> str:
     """Without spaces, or the given characters, at both ends."""
-    text = _text(value, "`trim`")
-    strip = None if characters is None else _text(characters, "`trim`")
+    text = text_of(value, "`trim`")
+    strip = None if characters is None else text_of(characters, "`trim`")
     frame.charge_text(len(text) * (1 + len(strip or "")))
     return text.strip(strip)
 
 
 def replace(frame: Frame, value: Any, old: Any, new: Any, count: Any = -1) -> str:
     """Each `old` by `new`, or only the first `count`."""
-    text, old, new = _text(value, "`replace`"), _text(old, "`replace`"), _text(new, "`replace`")
+    text, old, new = text_of(value, "`replace`"), text_of(old, "`replace`"), text_of(new, "`replace`")
     if not is_integer(count) or not old:
         raise Failure("`replace` takes a text that isn't empty, and a whole number as count")
     frame.charge_text(len(text))
@@ -272,8 +230,8 @@ def replace(frame: Frame, value: Any, old: Any, new: Any, count: Any = -1) -> st
 
 def split(frame: Frame, value: Any, separator: Any = None, count: Any = -1) -> list[str]:
     """The parts of a text between separators; without one, its words."""
-    text = _text(value, "`split`")
-    if separator is not None and not _text(separator, "`split`"):
+    text = text_of(value, "`split`")
+    if separator is not None and not text_of(separator, "`split`"):
         raise Failure("`split` takes a separator that isn't empty")
     if not is_integer(count):
         raise Failure("`split` takes a whole number as count")
@@ -284,14 +242,14 @@ def split(frame: Frame, value: Any, separator: Any = None, count: Any = -1) -> l
 
 def join(frame: Frame, value: Any, separator: Any = "", attribute: Any = None) -> str:
     """One text of a list, with a separator between the entries."""
-    keys = _keys_of(frame, _entries(frame, value, "`join`"), attribute)
-    separator = _text(separator, "`join`")
+    keys = keys_of(frame, entries_of(frame, value, "`join`"), attribute)
+    separator = text_of(separator, "`join`")
     return runtime.join_texts(frame, [runtime.to_text(frame, key) for key in keys], separator=separator)
 
 
 def truncate(frame: Frame, value: Any, count: Any = 255, end: Any = "…") -> str:
     """At most `count` characters, the last of them `end` if something was cut."""
-    text, end = _text(value, "`truncate`"), _text(end, "`truncate`")
+    text, end = text_of(value, "`truncate`"), text_of(end, "`truncate`")
     if not is_integer(count) or count < len(end):
         raise Failure("`truncate` takes a whole number, not less than the length of its ending")
     return text if len(text) <= count else text[: count - len(end)] + end
@@ -320,8 +278,8 @@ def _end(value: Any, place: int, what: str) -> Any:
 
 def sort(frame: Frame, value: Any, reverse: Any = False, attribute: Any = None) -> list[Any]:
     """A list of numbers, or of texts, in order."""
-    entries = _entries(frame, value, "`sort`")
-    keys = _keys_of(frame, entries, attribute)
+    entries = entries_of(frame, value, "`sort`")
+    keys = keys_of(frame, entries, attribute)
     order = sorted(
         range(len(keys)),
         key=cmp_to_key(lambda a, b: runtime.compare(frame, keys[a], keys[b]) or _pay(frame)),
@@ -340,15 +298,15 @@ def reverse(frame: Frame, value: Any) -> Any:
     if isinstance(value, str):
         frame.charge_text(len(value))
         return value[::-1]
-    return list(_entries(frame, value, "`reverse`"))[::-1]
+    return list(entries_of(frame, value, "`reverse`"))[::-1]
 
 
 def unique(frame: Frame, value: Any, attribute: Any = None) -> list[Any]:
     """A list without repeats, in the order of first appearance."""
-    entries = _entries(frame, value, "`unique`")
+    entries = entries_of(frame, value, "`unique`")
     seen: set[Any] = set()
     kept: list[Any] = []
-    for entry, key in zip(entries, _keys_of(frame, entries, attribute), strict=True):
+    for entry, key in zip(entries, keys_of(frame, entries, attribute), strict=True):
         mark = _mark(frame, key)
         if mark not in seen:
             seen.add(mark)
@@ -368,23 +326,27 @@ def _mark(frame: Frame, value: Any) -> Any:
 
 def map_attribute(frame: Frame, value: Any, attribute: Any, default: Any = Missing) -> list[Any]:
     """Of each entry the value under `attribute`."""
-    entries = _entries(frame, value, "`map`")
-    return [_attribute(frame, entry, attribute, fallback=default) for entry in entries]
+    entries = entries_of(frame, value, "`map`")
+    return [attribute_of(frame, entry, attribute, fallback=default) for entry in entries]
 
 
 def _chosen(wanted: bool) -> Callable[..., Any]:
     def choose(frame: Frame, value: Any, test: Any = None, argument: Any = Missing) -> list[Any]:
         check = _entry_test(test, argument)
-        return [e for e in _entries(frame, value, "`select`") if check(frame, e) is wanted]
+        return [e for e in entries_of(frame, value, "`select`") if check(frame, e) is wanted]
 
     return choose
 
 
 def _chosen_by(wanted: bool) -> Callable[..., Any]:
-    def choose(frame: Frame, value: Any, attribute: Any, test: Any = None, argument: Any = Missing) -> list[Any]:
+    def choose(
+        frame: Frame, value: Any, attribute: Any, test: Any = None, argument: Any = Missing
+    ) -> list[Any]:
         check = _entry_test(test, argument)
-        entries = _entries(frame, value, "`selectattr`")
-        return [e for e in entries if check(frame, _attribute(frame, e, attribute, fallback=None)) is wanted]
+        entries = entries_of(frame, value, "`selectattr`")
+        return [
+            e for e in entries if check(frame, attribute_of(frame, e, attribute, fallback=None)) is wanted
+        ]
 
     return choose
 
@@ -392,10 +354,10 @@ def _chosen_by(wanted: bool) -> Callable[..., Any]:
 def _entry_test(test: Any, argument: Any) -> Callable[[Frame, Any], bool]:
     if test is None:
         return lambda frame, entry: bool(entry)
-    found = TESTS.get(_text(test, "the name of a test"))
+    found = TESTS.get(text_of(test, "the name of a test"))
     if found is None:
         raise Failure(f"there is no test `{test[:100]}`; there are {', '.join(sorted(TESTS))}")
-    takes_argument = found in _TESTS_WITH_ARGUMENT
+    takes_argument = found in TESTS_WITH_ARGUMENT
     if takes_argument is (argument is Missing):
         raise Failure(f"test `{test}` takes {'an' if takes_argument else 'no'} argument")
 
@@ -411,130 +373,44 @@ def to_list(frame: Frame, value: Any) -> list[Any]:
     if isinstance(value, str):
         frame.charge(len(value))
         return list(value)
-    if isinstance(value, Mapping):
+    if is_object(value):
         return keys(frame, value)
-    return list(_entries(frame, value, "`list`"))
+    return list(entries_of(frame, value, "`list`"))
 
 
 def keys(frame: Frame, value: Any) -> list[Any]:
     """The keys of an object."""
-    return list(_object(frame, value, "`keys`"))
+    return list(object_of(frame, value, "`keys`"))
 
 
 def values(frame: Frame, value: Any) -> list[Any]:
     """The values of an object."""
-    return list(_object(frame, value, "`values`").values())
+    return list(object_of(frame, value, "`values`").values())
 
 
 def items(frame: Frame, value: Any) -> list[Any]:
     """The pairs `[key, value]` of an object."""
-    return [[key, entry] for key, entry in _object(frame, value, "`items`").items()]
+    return [[key, entry] for key, entry in object_of(frame, value, "`items`").items()]
 
 
 def merge(frame: Frame, value: Any, other: Any) -> dict[str, Any]:
     """Both objects as one; where both have a key, the second one's value."""
-    return {**_object(frame, value, "`merge`"), **_object(frame, other, "`merge`")}
+    return {**object_of(frame, value, "`merge`"), **object_of(frame, other, "`merge`")}
 
 
 def flatten(frame: Frame, value: Any) -> list[Any]:
     """A list of lists as one list."""
-    return [e for part in _entries(frame, value, "`flatten`") for e in (_entries(frame, part, "`flatten`"))]
+    return [
+        e for part in entries_of(frame, value, "`flatten`") for e in (entries_of(frame, part, "`flatten`"))
+    ]
 
 
 def batch(frame: Frame, value: Any, size: Any) -> list[Any]:
     """A list in pieces of `size` entries."""
-    entries = _entries(frame, value, "`batch`")
+    entries = entries_of(frame, value, "`batch`")
     if not is_integer(size) or size < 1:
         raise Failure("`batch` takes a whole number above 0")
     return [list(entries[at : at + size]) for at in range(0, len(entries), size)]
-
-
-# -- times -----------------------------------------------------------------------------------------------------------
-
-
-def _time(value: Any, what: str) -> datetime:
-    if is_number(value) and abs(value) < 1e11:
-        return datetime.fromtimestamp(0, UTC) + timedelta(seconds=value)
-    text = _text(value, what)
-    try:
-        if len(text) > _DIGITS_MAX:
-            raise ValueError
-        moment = datetime.fromisoformat(text.strip())
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise Failure(f"{what} can't read {_shown(value)} as a time; write it as 2026-11-22T16:00:00Z") from None
-
-
-def _written(moment: datetime) -> str:
-    written = moment.strftime("%Y-%m-%dT%H:%M:%S") if moment.year >= 1000 else moment.isoformat()[:19]
-    fraction = f".{moment.microsecond:06d}" if moment.microsecond else ""
-    return f"{written}{fraction}Z"
-
-
-def timestamp(frame: Frame, value: Any) -> Any:
-    """Seconds since 1970 of a time."""
-    return ((_time(value, "`timestamp`") - datetime.fromtimestamp(0, UTC)) // _MICROSECOND) / 1_000_000
-
-
-def to_time(frame: Frame, value: Any) -> str:
-    """A time in UTC, of seconds since 1970 or of a text."""
-    return _written(_time(value, "`datetime`"))
-
-
-def add_time(frame: Frame, value: Any, duration: Any) -> str:
-    """The time later by a duration such as `"1d"` (a negative number of seconds: earlier)."""
-    negative = is_number(duration) and duration < 0
-    try:
-        seconds = parse_duration(-duration if negative else duration)
-        return _written(_time(value, "`add_time`") + timedelta(seconds=-seconds if negative else seconds))
-    except (ValueError, OverflowError) as error:
-        raise Failure(f"`add_time`: {error}") from None
-
-
-def date(frame: Frame, value: Any) -> str:
-    """The day of a time in UTC, as 2026-11-22."""
-    return _written(_time(value, "`date`"))[:10]
-
-
-# -- tests -----------------------------------------------------------------------------------------------------------
-
-
-def _divisible(frame: Frame, value: Any, by: Any) -> bool:
-    if not is_integer(value) or not is_integer(by) or by == 0:
-        raise Failure("`divisibleby` compares two whole numbers, the second not 0")
-    return value % by == 0
-
-
-def _parity(remainder: int) -> Callable[..., bool]:
-    return lambda frame, value: _divisible(frame, value - remainder if is_integer(value) else value, 2)
-
-
-def _kind(check: Callable[[Any], bool]) -> Callable[..., bool]:
-    return lambda frame, value: check(value)
-
-
-def _order(check: Callable[[int], bool]) -> Callable[..., bool]:
-    return lambda frame, value, other: check(runtime.compare(frame, value, other))
-
-
-def _not_equal(frame: Frame, value: Any, other: Any) -> bool:
-    return not runtime.equal(frame, value, other)
-
-
-def _within(frame: Frame, value: Any, holder: Any) -> bool:
-    return runtime.contains(frame, holder, value)
-
-
-def _holds(frame: Frame, holder: Any, value: Any) -> bool:
-    return runtime.contains(frame, holder, value)
-
-
-def _starts(frame: Frame, value: Any, other: Any) -> bool:
-    return _text(value, "`startswith`").startswith(_text(other, "`startswith`"))
-
-
-def _ends(frame: Frame, value: Any, other: Any) -> bool:
-    return _text(value, "`endswith`").endswith(_text(other, "`endswith`"))
 
 
 def _minimum(frame: Frame, value: Any, *others: Any) -> Any:
@@ -544,62 +420,6 @@ def _minimum(frame: Frame, value: Any, *others: Any) -> Any:
 def _maximum(frame: Frame, value: Any, *others: Any) -> Any:
     return largest(frame, [value, *others] if others else value)
 
-
-_less, _less_equal = _order(lambda c: c < 0), _order(lambda c: c <= 0)
-_more, _more_equal = _order(lambda c: c > 0), _order(lambda c: c >= 0)
-
-TESTS: dict[str, Callable[..., bool]] = {
-    "defined": _kind(lambda v: type(v) is not Missing),
-    "undefined": _kind(lambda v: type(v) is Missing),
-    "none": _kind(lambda v: v is None),
-    "null": _kind(lambda v: v is None),
-    "boolean": _kind(lambda v: isinstance(v, bool)),
-    "true": _kind(lambda v: v is True),
-    "false": _kind(lambda v: v is False),
-    "number": _kind(is_number),
-    "integer": _kind(is_integer),
-    "float": _kind(lambda v: isinstance(v, float)),
-    "string": _kind(lambda v: isinstance(v, str)),
-    "list": _kind(is_list),
-    "sequence": _kind(is_list),
-    "mapping": _kind(lambda v: isinstance(v, Mapping)),
-    "object": _kind(lambda v: isinstance(v, Mapping)),
-    "iterable": _kind(lambda v: isinstance(v, str | Mapping) or is_list(v)),
-    "empty": _kind(lambda v: v is None or (isinstance(v, str | Mapping) or is_list(v)) and not v),
-    "even": _parity(0),
-    "odd": _parity(1),
-    "divisibleby": _divisible,
-    "eq": runtime.equal,
-    "equalto": runtime.equal,
-    "ne": _not_equal,
-    "lt": _less,
-    "lessthan": _less,
-    "le": _less_equal,
-    "gt": _more,
-    "greaterthan": _more,
-    "ge": _more_equal,
-    "in": _within,
-    "contains": _holds,
-    "startswith": _starts,
-    "endswith": _ends,
-}
-
-_TESTS_WITH_ARGUMENT: Iterable[Callable[..., bool]] = frozenset(
-    TESTS[name]
-    for name in (
-        "divisibleby",
-        "eq",
-        "ne",
-        "lt",
-        "le",
-        "gt",
-        "ge",
-        "in",
-        "contains",
-        "startswith",
-        "endswith",
-    )
-)
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "abs": absolute,

@@ -2,9 +2,9 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeGuard
 
 from orchestrator.model.limits import DEFAULT_LIMITS
 
@@ -57,9 +57,11 @@ class Missing:
         holder, key = self.holder, self.key
         if holder is None:
             return f"`{self.path}` is null, so it has no {_quoted(key)}"
-        if isinstance(holder, Mapping):
-            names = [name for name in holder if isinstance(name, str)]  # pyright: ignore[reportUnknownVariableType] -- keys of unknown data
-            subject = f"`{self.path}` has no {_quoted(key)}" if self.path else f"there is no {_quoted(key)} here"
+        if is_object(holder):
+            names = list(holder)
+            subject = (
+                f"`{self.path}` has no {_quoted(key)}" if self.path else f"there is no {_quoted(key)} here"
+            )
             return f"{subject}{_what_there_is(str(key), names)}"
         if is_list(holder) and is_integer(key):
             return f"`{self.path}` has no place {key}: it has {len(holder)} entries"
@@ -88,9 +90,14 @@ def _what_there_is(wanted: str, names: list[str]) -> str:
     return f"; there is {listed}{more}" + (f"; did you mean `{near[0]}`?" if near else "")
 
 
-def is_list(value: Any) -> bool:
+def is_list(value: Any) -> TypeGuard[Sequence[Any]]:
     """Whether the value is a JSON list."""
     return isinstance(value, list | tuple)
+
+
+def is_object(value: Any) -> TypeGuard[Mapping[str, Any]]:
+    """Whether the value is a JSON object."""
+    return isinstance(value, Mapping)
 
 
 def is_integer(value: Any) -> bool:
@@ -115,7 +122,7 @@ def kind_of(value: Any) -> str:
         return "a text"
     if is_list(value):
         return "a list"
-    return "an object" if isinstance(value, Mapping) else "no JSON value"
+    return "an object" if is_object(value) else "no JSON value"
 
 
 def read_key(holder: Any, key: Any, path: str) -> Any:
@@ -124,11 +131,11 @@ def read_key(holder: Any, key: Any, path: str) -> Any:
     A negative place counts from the end of a list.
     """
     if isinstance(key, str):
-        if isinstance(holder, Mapping):
+        if is_object(holder):
             try:
-                return holder[key]  # pyright: ignore[reportUnknownVariableType] -- plain data
+                return holder[key]
             except KeyError:
-                return Missing(path, holder, key)  # pyright: ignore[reportUnknownArgumentType] -- plain data
+                return Missing(path, holder, key)
     elif is_integer(key) and is_list(holder) and -len(holder) <= key < len(holder):
         return holder[key]
     return holder if isinstance(holder, Missing) else Missing(path, holder, key)
@@ -151,9 +158,9 @@ def weigh(frame: Frame, value: Any) -> None:
         current = stack.pop()
         if isinstance(current, str):
             frame.charge_text(len(current))
-        elif isinstance(current, Mapping):
-            frame.charge(1 + 2 * len(current))  # pyright: ignore[reportUnknownArgumentType] -- plain data
-            stack.extend(current.values())  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] -- plain data
+        elif is_object(current):
+            frame.charge(1 + 2 * len(current))
+            stack.extend(current.values())
         elif is_list(current):
             frame.charge(1 + len(current))
             stack.extend(current)
@@ -209,11 +216,11 @@ def equal(frame: Frame, left: Any, right: Any) -> bool:
                 return False
             frame.charge(len(a))
             stack.extend(zip(a, b, strict=True))
-        elif isinstance(a, Mapping) and isinstance(b, Mapping):
-            if len(a) != len(b):  # pyright: ignore[reportUnknownArgumentType] -- plain data
+        elif is_object(a) and is_object(b):
+            if len(a) != len(b):
                 return False
-            frame.charge(len(a))  # pyright: ignore[reportUnknownArgumentType] -- plain data
-            for key, value in a.items():  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType] -- plain data
+            frame.charge(len(a))
+            for key, value in a.items():
                 if key not in b:
                     return False
                 stack.append((value, b[key]))
@@ -242,7 +249,7 @@ def contains(frame: Frame, holder: Any, value: Any) -> bool:
             raise Failure(f"a text can't contain {kind_of(value)}")
         frame.charge_text(len(holder) + len(value))
         return value in holder
-    if isinstance(holder, Mapping):
+    if is_object(holder):
         return isinstance(value, str) and value in holder
     if is_list(holder):
         return any(equal(frame, entry, value) for entry in holder)

@@ -70,7 +70,9 @@ def _scan(text: str, at: int, *, embedded: bool) -> int:
             if not expected and embedded and text.startswith("}}", at):
                 return at
             if not expected or expected.pop() != character:
-                raise Failure(f"`{character}` closes nothing" if not expected else f"unexpected `{character}`")
+                raise Failure(
+                    f"`{character}` closes nothing" if not expected else f"unexpected `{character}`"
+                )
         at += 1
     if embedded:
         raise Failure("`{{` is not closed by `}}`; to write braces, use `{{ '{{' }}`")
@@ -137,9 +139,7 @@ def parse(source: str) -> "nodes.Expr":
 
 
 def _check_size(tree: "nodes.Node") -> None:
-    count = 0
-    for node, depth in _walk(tree):
-        count += 1
+    for count, (node, depth) in enumerate(_walk(tree), start=1):
         if count > NODES_MAX:
             raise Failure(f"it has more than {NODES_MAX} parts")
         if depth > DEPTH_MAX:

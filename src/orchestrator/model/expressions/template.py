@@ -8,6 +8,7 @@ from orchestrator.model.expressions.compiler import compile_tree
 from orchestrator.model.expressions.references import NOTHING, References
 from orchestrator.model.expressions.runtime import Evaluator, Failure, Frame, join_texts, to_text
 from orchestrator.model.expressions.syntax import Embedded, check_text, parse, split_text
+from orchestrator.model.plain import is_array, is_dict
 from orchestrator.model.pointers import join_pointer
 
 _TREE_DEPTH_MAX = 100
@@ -44,8 +45,8 @@ class Template:
 def compile_value(value: Any, *, pointer: str = "", faults: list[Fault] | None = None) -> Template:
     """The template of a JSON tree whose texts may hold `{{ expression }}`.
 
-    A text that is one whole expression keeps the expression's type; otherwise expressions are written into the text. With
-    `faults`, everything that is wrong is added there and its place evaluates to a failure.
+    A text that is one whole expression keeps the expression's type; otherwise expressions are written into the text.
+    With `faults`, everything that is wrong is added there and its place evaluates to a failure.
 
     Raises:
         ExpressionFailed: an expression doesn't compile (only without `faults`): the first of them.
@@ -82,7 +83,9 @@ class _Part:
 
     __slots__ = ("constant", "evaluator", "references", "value")
 
-    def __init__(self, evaluator: Evaluator, *, references: References, constant: bool, value: Any = None) -> None:
+    def __init__(
+        self, evaluator: Evaluator, *, references: References, constant: bool, value: Any = None
+    ) -> None:
         self.evaluator, self.references, self.constant, self.value = evaluator, references, constant, value
 
 
@@ -117,14 +120,14 @@ def _constant(value: Any) -> _Part:
 
 def _copier(value: Any) -> Evaluator:
     """A closure that gives a fresh copy of a constant."""
-    if isinstance(value, dict):
-        entries: dict[str, Any] = value  # pyright: ignore[reportUnknownVariableType] -- plain data
+    if is_dict(value):
+        entries = value
         if not entries:
             return lambda frame: {}
         if all(not isinstance(entry, dict | list) for entry in entries.values()):
             return lambda frame: entries.copy()
-    elif isinstance(value, list):
-        items: list[Any] = value  # pyright: ignore[reportUnknownVariableType] -- plain data
+    elif is_array(value):
+        items = value
         if all(not isinstance(item, dict | list) for item in items):
             return lambda frame: items.copy()
     else:
@@ -134,10 +137,10 @@ def _copier(value: Any) -> Evaluator:
 
 
 def _copy(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _copy(entry) for key, entry in value.items()}  # pyright: ignore[reportUnknownVariableType] -- plain data
-    if isinstance(value, list):
-        return [_copy(entry) for entry in value]  # pyright: ignore[reportUnknownVariableType] -- plain data
+    if is_dict(value):
+        return {key: _copy(entry) for key, entry in value.items()}
+    if is_array(value):
+        return [_copy(entry) for entry in value]
     return value
 
 
@@ -148,17 +151,16 @@ def _compile_node(value: Any, pointer: str, found: list[Fault], depth: int) -> _
         return _failing(pointer, message)
     if isinstance(value, str):
         return _compile_text(value, pointer, found)
-    if isinstance(value, dict):
-        entries: dict[Any, Any] = value  # pyright: ignore[reportUnknownVariableType] -- plain data
+    if is_dict(value):
         children = {
             str(key): _compile_node(entry, join_pointer(pointer, str(key)), found, depth + 1)
-            for key, entry in entries.items()
+            for key, entry in value.items()
         }
         return _compile_object(children)
-    if isinstance(value, list | tuple):
+    if is_array(value):
         items = [
             _compile_node(item, join_pointer(pointer, place), found, depth + 1)
-            for place, item in enumerate(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] -- plain data
+            for place, item in enumerate(value)
         ]
         return _compile_list(items)
     if value is None or isinstance(value, bool | int | float):
@@ -176,7 +178,9 @@ def _compile_object(children: dict[str, _Part]) -> _Part:
         references |= child.references
     pairs = [(key, child.evaluator) for key, child in children.items()]
     return _Part(
-        lambda frame: {key: evaluator(frame) for key, evaluator in pairs}, references=references, constant=False
+        lambda frame: {key: evaluator(frame) for key, evaluator in pairs},
+        references=references,
+        constant=False,
     )
 
 
@@ -205,7 +209,9 @@ def _compile_text(text: str, pointer: str, found: list[Fault]) -> _Part:
     except Failure as failure:
         found.append(_fault(pointer, text, failure))
         return _failing(pointer, str(failure))
-    pieces = [_compile_source(p.source, pointer, found) if isinstance(p, Embedded) else _constant(p) for p in parts]
+    pieces = [
+        _compile_source(p.source, pointer, found) if isinstance(p, Embedded) else _constant(p) for p in parts
+    ]
     if len(pieces) == 1:
         return pieces[0]
     references = NOTHING
@@ -249,7 +255,9 @@ def _guarded(evaluator: Evaluator, source: str, pointer: str) -> Evaluator:
         except Failure as failure:
             raise ExpressionFailed(_message(source, str(failure)), pointer=pointer) from None
         except RecursionError:
-            raise ExpressionFailed(_message(source, "the data is nested too deeply"), pointer=pointer) from None
+            raise ExpressionFailed(
+                _message(source, "the data is nested too deeply"), pointer=pointer
+            ) from None
         except (ArithmeticError, TypeError, ValueError, LookupError) as error:
             reason = f"{error} ({type(error).__name__})"
             raise ExpressionFailed(_message(source, reason), pointer=pointer) from error
