@@ -70,7 +70,7 @@ def install() -> None:
         return
     started = time.monotonic()
     print("  page: fetching what it is built with ...", flush=True)
-    if npm("ci", "--prefer-offline", "--no-progress") != 0:
+    if npm("ci", "--prefer-offline", "--no-progress", "--ignore-scripts") != 0:
         stop("`npm ci` in ui/ failed; its output is above. It needs the network the first time.")
     INSTALLED.write_text(wanted)
     print(f"  page: fetched in {time.monotonic() - started:.1f} s")
