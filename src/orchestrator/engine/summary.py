@@ -1,0 +1,122 @@
+"""The summary of a run: what a line in a list shows beside the index row, kept with the run by every commit.
+
+Its size is bounded, and making it costs what the run has open, not what it has done.
+"""
+
+from itertools import islice
+
+import msgspec
+
+from orchestrator.kernel.outlook import Waker, wakers_of
+from orchestrator.kernel.state import RunState
+from orchestrator.kernel.status import TaskStatus
+from orchestrator.kernel.values import ErrorInfo, ForkOrigin, Parent
+
+WAKERS_MAX = 3
+ERROR_CHARACTERS_MAX = 2_000
+
+
+class TaskTotals(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How many tasks there are in each status. Ready ones may be running: the leases know that."""
+
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    cancelled: int = 0
+    ready: int = 0
+    waiting: int = 0
+    in_doubt: int = 0
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What lists show of a run. `waiting` are the first few of `wakers` wakers; empty times haven't come."""
+
+    tasks: TaskTotals = TaskTotals()
+    created_at: str = ""
+    started_at: str = ""
+    finished_at: str = ""
+    error: ErrorInfo | None = None
+    waiting: tuple[Waker, ...] = ()
+    wakers: int = 0
+    forked_from: ForkOrigin | None = None
+    parent: Parent | None = None
+    active_us: int = 0
+    active_since_us: int | None = None
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Summary)
+
+
+def summarize(state: RunState) -> bytes:
+    """The summary of this state, as it is kept."""
+    return _encoder.encode(summary_of(state))
+
+
+def decode_summary(data: bytes) -> Summary:
+    """The inverse of `summarize`; of no bytes an empty summary.
+
+    Raises:
+        msgspec.ValidationError: it isn't a summary that this release knows.
+    """
+    return _decoder.decode(data) if data else Summary()
+
+
+def summary_of(state: RunState) -> Summary:
+    """The summary of this state."""
+    waiting, wakers = _wakers(state)
+    return Summary(
+        tasks=task_totals(state),
+        created_at=state.created_at,
+        started_at=state.started_at,
+        finished_at=state.finished_at,
+        error=_bounded(state.error),
+        waiting=waiting,
+        wakers=wakers,
+        forked_from=state.forked_from,
+        parent=state.parent,
+        active_us=state.active_us,
+        active_since_us=state.active_since_us,
+    )
+
+
+def task_totals(state: RunState) -> TaskTotals:
+    """The tasks of a state by status."""
+    counts, open_tasks = state.counts, len(state.tasks)
+    in_doubt = 0
+    if open_tasks != state.ready:
+        in_doubt = sum(task.status is TaskStatus.IN_DOUBT for task in state.tasks.values())
+    return TaskTotals(
+        total=counts.total,
+        completed=counts.completed,
+        failed=counts.failed,
+        skipped=counts.skipped,
+        cancelled=counts.cancelled,
+        ready=state.ready,
+        waiting=open_tasks - state.ready - in_doubt,
+        in_doubt=in_doubt,
+    )
+
+
+def _wakers(state: RunState) -> tuple[tuple[Waker, ...], int]:
+    """The first few wakers and their number. What runs or is about to isn't listed task by task."""
+    if not state.status.live:
+        return (), 0
+    plain = state.ready == len(state.tasks) and not state.paused and state.ending is None
+    if plain and state.ready > WAKERS_MAX:
+        first = islice(state.tasks.values(), WAKERS_MAX)
+        return tuple(Waker(kind="queue", path=t.path, node=t.node) for t in first), state.ready
+    wakers = wakers_of(state)
+    # What needs a person or an event from outside says more than "it is queued".
+    wakers.sort(key=lambda waker: waker.kind == "queue")
+    return tuple(wakers[:WAKERS_MAX]), len(wakers)
+
+
+def _bounded(error: ErrorInfo | None) -> ErrorInfo | None:
+    if error is None or (error.details is None and len(error.message) <= ERROR_CHARACTERS_MAX):
+        return error
+    message = error.message
+    if len(message) > ERROR_CHARACTERS_MAX:
+        message = message[:ERROR_CHARACTERS_MAX] + "…"
+    return msgspec.structs.replace(error, message=message, details=None)
