@@ -1,0 +1,104 @@
+"""Values of users' code as JSON, and back: what a node gives is kept as its JSON says, or its task fails clearly."""
+
+import hashlib
+import json
+from dataclasses import asdict, is_dataclass
+from datetime import date, datetime
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from pydantic import BaseModel
+
+from orchestrator.engine.redaction import Redactor
+from orchestrator.errors import OutputNotStorable
+from orchestrator.kernel.values import NULL, ErrorInfo, Payload
+from orchestrator.stores.contract import Blob
+
+PLAIN = "json"
+"""The codec tag of plain JSON."""
+
+_decode = msgspec.json.Decoder().decode
+
+
+def to_json(value: Any) -> bytes:
+    """The value as UTF-8 JSON, keys in their order.
+
+    Models, dataclasses, dates, UUIDs and enums become what their JSON is; sets and tuples become lists.
+
+    Raises:
+        OutputNotStorable: something in it has no JSON (the message names its type), is NaN or infinite, is nested too
+            deep, or is text that isn't Unicode (a lone surrogate).
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
+        return text.encode()
+    except RecursionError:
+        raise OutputNotStorable("the value is nested too deep, or contains itself") from None
+    except UnicodeEncodeError as error:
+        raise OutputNotStorable(f"a text in the value isn't valid Unicode: {error.reason}") from None
+    except (TypeError, ValueError) as error:
+        raise OutputNotStorable(f"the value can't be written as JSON: {error}") from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", by_alias=True)
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, set | frozenset):
+        return list(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] -- anything
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, msgspec.Struct):
+        return msgspec.to_builtins(value)
+    raise TypeError(f"{type(value).__module__}.{type(value).__qualname__} has no JSON form")
+
+
+def from_json(data: bytes | msgspec.Raw) -> Any:
+    """Fresh plain data."""
+    if isinstance(data, bytes):
+        return json.loads(data)
+    try:
+        return _decode(data)
+    except msgspec.DecodeError:
+        return json.loads(bytes(data))
+
+
+class Codec:
+    """Makes payloads: inline up to a limit, above it a blob of the run; over the hard limit an error."""
+
+    def __init__(self, *, inline_bytes_max: int, payload_bytes_max: int, redactor: Redactor) -> None:
+        self._inline_max = inline_bytes_max
+        self._payload_max = payload_bytes_max
+        self._redactor = redactor
+
+    def encode(self, value: Any, *, run_id: str) -> tuple[Payload, list[Blob]]:
+        """The payload of a value, and the blob to commit with it if it is large.
+
+        Raises:
+            OutputNotStorable: it isn't JSON, or over the hard limit (the message names both sizes).
+        """
+        if value is None:
+            return NULL, []
+        data = self._redactor.redact_bytes(to_json(value))
+        if len(data) <= self._inline_max:
+            return Payload(value=msgspec.Raw(data)), []
+        if len(data) > self._payload_max:
+            raise OutputNotStorable(
+                f"the value is {len(data):,} bytes of JSON, more than the limit of {self._payload_max:,}; "
+                "store it elsewhere and return a reference"
+            )
+        digest = hashlib.sha256(data).hexdigest()
+        blob = Blob(blob_id=digest, codec=PLAIN, data=data)
+        return Payload(blob=digest, run=run_id, bytes=len(data), sha256=digest), [blob]
+
+
+def payload_of_error(error: ErrorInfo) -> dict[str, Any]:
+    """An error as plain data."""
+    return msgspec.to_builtins(error)

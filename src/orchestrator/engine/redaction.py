@@ -1,0 +1,46 @@
+"""Secrets never leave the worker: their values are replaced wherever something is recorded, logged or shown."""
+
+import base64
+import json
+from collections.abc import Mapping
+from urllib.parse import quote, quote_plus
+
+SECRET_CHARACTERS_MIN = 4
+"""A shorter value would be found by chance in ordinary text; `Redactor` leaves it alone."""
+
+
+class Redactor:
+    """Replaces the values of secrets, and their base64 and URL forms, by `[secret NAME]`."""
+
+    def __init__(self, secrets: Mapping[str, str]) -> None:
+        found: dict[str, str] = {}
+        for name, value in secrets.items():
+            if len(value) >= SECRET_CHARACTERS_MIN:
+                for form in _forms(value):
+                    found.setdefault(form, f"[secret {name}]")
+        # Longest first, so that a secret that contains another is replaced whole.
+        self._texts = sorted(found.items(), key=lambda item: -len(item[0]))
+        self._bytes = [(form.encode(), mark.encode()) for form, mark in self._texts]
+
+    def redact(self, text: str) -> str:
+        """The text without secrets."""
+        for form, mark in self._texts:
+            if form in text:
+                text = text.replace(form, mark)
+        return text
+
+    def redact_bytes(self, data: bytes) -> bytes:
+        """JSON text without secrets."""
+        for form, mark in self._bytes:
+            if form in data:
+                data = data.replace(form, mark)
+        return data
+
+
+def _forms(value: str) -> set[str]:
+    raw = value.encode("utf-8", "surrogatepass")
+    encoded = [base64.b64encode(raw), base64.urlsafe_b64encode(raw)]
+    forms = {value, quote(value, safe=""), quote_plus(value), quote(value)}
+    forms |= {e.decode() for e in encoded} | {e.decode().rstrip("=") for e in encoded}
+    forms |= {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+    return {form for form in forms if len(form) >= SECRET_CHARACTERS_MIN}
