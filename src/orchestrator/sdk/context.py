@@ -213,7 +213,7 @@ class Context(Protocol):
         """Tell whoever watches how far the task is. Live only, never journalled."""
         ...
 
-    def set_variables(self, **values: Any) -> None:
+    def set_variables(self, /, **values: Any) -> None:
         """Give variables of the run new values. They are journalled with the task's completion, or not at all."""
         ...
 

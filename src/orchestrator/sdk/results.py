@@ -3,6 +3,7 @@
 Both are checked when they are made, so that a mistake shows at the line that made it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
@@ -19,7 +20,8 @@ class Route:
     """The node's choice of where the run goes next; journalled as a decision, with its reason.
 
     A target is a label where the node's `next_node` is a map, else a node id; several targets go on in parallel. Only
-    targets in `ctx.allowed_routes` are accepted: any other fails the task with the list of what was allowed.
+    what the node may choose from (`ctx.allowed_routes`) is accepted, of a map with `"*"` any label: anything else fails
+    the task with the list of what was allowed.
 
         return Route("step_escalate", reason='user.type is "premium"', output=user)
 
@@ -29,6 +31,7 @@ class Route:
         reason: a person's words for why; at most 10,000 characters.
         confidence: how sure, 0 to 1; None where that makes no sense.
         by: who decided.
+        model, prompt_sha256, usage, cost_usd: where a model decided, which, on what, and what that took.
     """
 
     targets: tuple[str, ...]
@@ -36,6 +39,10 @@ class Route:
     reason: str | None
     confidence: float | None
     by: DecidedBy
+    model: str | None
+    prompt_sha256: str | None
+    usage: Mapping[str, float] | None
+    cost_usd: float | None
 
     def __init__(
         self,
@@ -44,6 +51,10 @@ class Route:
         reason: str | None = None,
         confidence: float | None = None,
         by: DecidedBy = "function",
+        model: str | None = None,
+        prompt_sha256: str | None = None,
+        usage: Mapping[str, float] | None = None,
+        cost_usd: float | None = None,
     ) -> None:
         """See the class.
 
@@ -54,7 +65,21 @@ class Route:
             raise UsageError(
                 "Route() names no target; name at least one, or return Route.end() to end this path"
             )
-        self._fill(_checked_targets(targets), output, reason, confidence, by)
+        if by not in get_args(DecidedBy):
+            raise UsageError(f"Route(by={by!r}): use one of {', '.join(map(repr, get_args(DecidedBy)))}")
+        values = {
+            "targets": _checked_targets(targets),
+            "output": output,
+            "reason": _checked_reason(reason),
+            "confidence": _checked_confidence(confidence),
+            "by": by,
+            "model": model,
+            "prompt_sha256": prompt_sha256,
+            "usage": usage,
+            "cost_usd": cost_usd,
+        }
+        for field, value in values.items():
+            object.__setattr__(self, field, value)
 
     @classmethod
     def end(
@@ -68,32 +93,16 @@ class Route:
         """The decision to end this path here. Other paths of the run go on.
 
         Raises:
-            UsageError: as for `Route(...)`.
+            UsageError: a confidence outside 0 to 1, or an unknown `by`.
         """
-        route = cls.__new__(cls)
-        route._fill((), output, reason, confidence, by)
+        route = cls("end", output=output, reason=reason, confidence=confidence, by=by)
+        object.__setattr__(route, "targets", ())
         return route
 
     @property
     def ends(self) -> bool:
         """Whether this decision ends the path."""
         return not self.targets
-
-    def _fill(
-        self,
-        targets: tuple[str, ...],
-        output: object,
-        reason: str | None,
-        confidence: float | None,
-        by: DecidedBy,
-    ) -> None:
-        object.__setattr__(self, "targets", targets)
-        object.__setattr__(self, "output", output)
-        object.__setattr__(self, "reason", _checked_reason(reason))
-        object.__setattr__(self, "confidence", _checked_confidence(confidence))
-        if by not in get_args(DecidedBy):
-            raise UsageError(f"Route(by={by!r}): use one of {', '.join(map(repr, get_args(DecidedBy)))}")
-        object.__setattr__(self, "by", by)
 
 
 @dataclass(frozen=True, slots=True)
