@@ -1,0 +1,562 @@
+"""The shapes that cross the API: what OpenAPI describes, and what request bodies are checked against.
+
+Answers are written by the engine and are not validated again on their way out: the classes of answers describe (a test
+holds the engine's answers against them), the classes of requests check. Times are RFC 3339 UTC with microseconds.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from orchestrator.model.limits import DEFAULT_LIMITS
+
+T = TypeVar("T")
+
+Time = Annotated[
+    str,
+    Field(
+        json_schema_extra={"format": "date-time"},
+        description="RFC 3339 UTC with microseconds.",
+        examples=["2026-11-22T16:00:00.123456Z"],
+    ),
+]
+Labels = Annotated[
+    dict[str, str], Field(description="Free words to find runs by.", examples=[{"team": "growth"}])
+]
+
+
+class RunStatus(StrEnum):
+    """Where a run stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    PAUSED = "paused"
+    CANCELLING = "cancelling"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class TaskStatus(StrEnum):
+    """Where a task stands."""
+
+    READY = "ready"
+    RUNNING = "running"
+    WAITING = "waiting"
+    IN_DOUBT = "in_doubt"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+
+
+class EffectName(StrEnum):
+    """What running a node does to the world, from harmless to what must not happen twice."""
+
+    PURE = "pure"
+    READ = "read"
+    WRITE = "write"
+    IRREVERSIBLE = "irreversible"
+
+
+class Answer(BaseModel):
+    """What every answer is: fields may be added by a later release, none is taken away."""
+
+
+class Items(Answer, Generic[T]):
+    """One page of a list."""
+
+    items: list[T]
+    next: str | None = Field(description="Give it as `cursor` to go on; null at the end of the list.")
+
+    @classmethod
+    def model_parametrized_name(cls, params: tuple[type[Any], ...]) -> str:
+        return f"{params[0].__name__}Page"
+
+
+class Fault(Answer):
+    """One thing that is wrong or doubtful, and where."""
+
+    pointer: str = Field(
+        description="JSON pointer to the place; empty for the whole.", examples=["/nodes/a/next_node"]
+    )
+    code: str = Field(description="Stable name of the kind of fault.", examples=["unknown_node"])
+    message: str = Field(examples=["no node `step_ned`"])
+    suggestion: str | None = Field(None, description="The nearest right thing.", examples=["step_end"])
+
+
+class Problem(Answer):
+    """What went wrong, in the form of RFC 9457. `code` is stable; `detail` is for people."""
+
+    type: str = Field(examples=["/problems/not_found"])
+    title: str = Field(examples=["Not found"])
+    status: int = Field(examples=[404])
+    detail: str = Field(examples=["no run 'r1'"])
+    code: str = Field(examples=["not_found"])
+    errors: list[Fault] | None = Field(
+        None, description="Every single fault, where there are several places."
+    )
+
+
+# --- workflows ----------------------------------------------------------------------------------------------------
+
+
+class GraphNode(Answer):
+    """A node as it is drawn."""
+
+    id: str = Field(examples=["step_route_user"])
+    class_name: str = Field(alias="class", examples=["RouteUserByTypeNode"])
+    decides: bool = Field(description="Whether it chooses where the run goes next.")
+    effect: EffectName | None
+    join: bool = Field(description="Whether it has several ways in.")
+    end: bool
+    start: bool
+
+
+class GraphEdge(Answer):
+    """A way from one node to another."""
+
+    source: str
+    target: str
+    kind: Literal["next", "label", "route", "error"]
+    label: str | None = Field(description="The label, or the error type.")
+    back: bool = Field(description="Whether it closes a loop.")
+
+
+class Graph(Answer):
+    """The drawn form of a workflow."""
+
+    nodes: list[GraphNode]
+    edges: list[GraphEdge]
+
+
+class SavedVersion(Answer):
+    """What saving a workflow answers."""
+
+    name: str = Field(examples=["Agentic User Onboarding"])
+    version: int = Field(examples=[1])
+    created_at: Time
+    created: bool = Field(description="False: a version of the same meaning was there already.")
+    hints: list[Fault] = Field(description="Doubtful places; they hinder nothing.")
+    hash: str = Field(description="Hash of the meaning.")
+
+
+class Validation(Answer):
+    """What a document would be, were it saved."""
+
+    valid: bool
+    faults: list[Fault]
+    hints: list[Fault]
+    graph: Graph | None = Field(description="Drawn as far as it can be; null if there is no saying.")
+
+
+class WorkflowVersion(Answer):
+    """A line in the list of versions."""
+
+    version: int
+    created_at: Time
+    hash: str
+
+
+# --- runs ---------------------------------------------------------------------------------------------------------
+
+
+class RunError(Answer):
+    """Why a task or a run failed."""
+
+    type: str = Field(examples=["ConnectionError"])
+    message: str
+    path: str | None = None
+    node: str | None = None
+    attempt: int | None = None
+    retryable: bool | None = None
+    details: dict[str, Any] | None = None
+
+
+class Waker(Answer):
+    """What will move a waiting task on."""
+
+    kind: str = Field(
+        description="lease, timer, signal, child, operator, approval, budget, slot or queue.",
+        examples=["signal"],
+    )
+    path: str | None = None
+    node: str | None = None
+    sentence: str = Field(examples=["step_wait waits for the signal `approved`"])
+    at: Time | None = None
+    name: str | None = Field(None, description="Name of the signal.")
+    run: str | None = Field(None, description="The child run.")
+    worker: str | None = None
+
+
+class WaitingFor(Answer):
+    """What a run waits for."""
+
+    sentence: str
+    wakers: list[Waker]
+
+
+class TaskCounts(Answer):
+    """How many tasks of a run stand where."""
+
+    total: int
+    completed: int
+    failed: int
+    skipped: int
+    running: int
+    waiting: int
+    in_doubt: int
+    ready: int
+    cancelled: int
+
+
+class ParentTask(Answer):
+    """The task that started this run as a child."""
+
+    run: str
+    path: str
+
+
+class ForkedFrom(Answer):
+    """Where a fork was cut."""
+
+    run: str
+    seq: int
+
+
+class RunSummary(Answer):
+    """A run as lists show it."""
+
+    id: str = Field(examples=["01jdaq8v5e7r2k"])
+    workflow: str = Field(examples=["Agentic User Onboarding"])
+    version: int = Field(examples=[1])
+    status: RunStatus
+    error: RunError | None
+    labels: Labels
+    created_at: Time
+    started_at: Time | None
+    finished_at: Time | None
+    parent: ParentTask | None
+    forked_from: ForkedFrom | None
+    waiting_for: WaitingFor | None
+    seq: int = Field(description="Number of the last event in the journal.")
+    tasks: TaskCounts
+    duration_us: int | None = Field(description="Microseconds from its start to its end.")
+
+
+class Run(RunSummary):
+    """One execution of one version of a workflow."""
+
+    input: Any = Field(examples=[{"user_id": "u-1"}])
+    output: Any
+
+
+class WorkflowSummary(Answer):
+    """A line in the list of workflows."""
+
+    name: str
+    version: int = Field(description="The version that new runs take.")
+    versions: int = Field(description="How many versions there are.")
+    description: str | None
+    labels: Labels
+    created_at: Time
+    updated_at: Time
+    last_run: RunSummary | None
+
+
+class Workflow(Answer):
+    """One version of a workflow, with its text as it was saved."""
+
+    name: str
+    version: int
+    versions: int
+    document: dict[str, Any]
+    text: str
+    graph: Graph
+    created_at: Time
+    updated_at: Time
+    hints: list[Fault]
+
+
+class Chosen(Answer):
+    """A target that was chosen."""
+
+    label: str | None
+    node: str
+
+
+class Decision(Answer):
+    """Why a node sent the run where it sent it."""
+
+    chosen: list[Chosen]
+    allowed: list[str]
+    reason: str | None
+    confidence: float | None
+    by: str = Field(description="rule, function, model or person.")
+    model: str | None
+    cost_usd: float | None
+
+
+class Attempt(Answer):
+    """One try of a task."""
+
+    attempt: int
+    worker: str | None
+    queued_at: Time | None
+    started_at: Time | None
+    finished_at: Time | None
+    error: RunError | None
+
+
+class Step(Answer):
+    """A recorded sub-operation of a task."""
+
+    name: str
+    status: str
+    effect: EffectName | None
+    at: Time | None
+    duration_us: int | None
+    value: Any = Field(None, description="Only where one task is asked for.")
+    error: RunError | None = None
+
+
+class Task(Answer):
+    """One execution of one node in a run."""
+
+    path: str = Field(
+        description="Its structural name: the node, later visits as `node@2`.", examples=["review@2"]
+    )
+    node: str
+    class_name: str = Field(alias="class")
+    visit: int
+    status: TaskStatus
+    attempt: int
+    attempts: list[Attempt]
+    scheduled_at: Time | None
+    started_at: Time | None
+    finished_at: Time | None
+    duration_us: int | None
+    effect: EffectName | None
+    decision: Decision | None
+    error: RunError | None
+    waiting_for: Waker | None
+    previous: list[str] = Field(description="Paths of the tasks that led here.")
+    steps: list[Step]
+    output_bytes: int | None
+
+
+class LogLine(Answer):
+    """One line that a node logged."""
+
+    at: Time
+    level: str
+    message: str
+
+
+class TaskDetail(Task):
+    """A task with its values."""
+
+    params: Any
+    input: Any = Field(description="What led here: the value of `previous`.")
+    output: Any
+    logs: list[LogLine]
+
+
+class JournalEvent(Answer):
+    """One immutable fact in a run's journal; the fields of its kind stand beside these."""
+
+    model_config = ConfigDict(extra="allow")
+
+    seq: int
+    group: int = Field(description="Seq of the first event that the same command brought.")
+    at: Time
+    kind: str = Field(examples=["task_completed"])
+    path: str | None = None
+    node: str | None = None
+
+
+class RunState(Answer):
+    """What a run knew at a seq; `seq` tells at which, because only whole groups of events are shown."""
+
+    seq: int
+    status: RunStatus
+    input: Any
+    variables: dict[str, Any]
+    open: list[Any] = Field(description="The tasks that are live.")
+    outputs: dict[str, Any] = Field(description="The outputs by node.")
+    arrivals: Any
+    budget: dict[str, Any]
+
+
+class Explanation(Answer):
+    """What a run waits for, in a sentence and as data."""
+
+    sentence: str
+    status: RunStatus
+    wakers: list[Waker]
+    data: dict[str, Any]
+
+
+class SignalTaken(Answer):
+    """A signal that was kept."""
+
+    run: str
+    name: str
+    seq: int
+
+
+# --- the rest -----------------------------------------------------------------------------------------------------
+
+
+class NodeClass(Answer):
+    """A node class that this server knows."""
+
+    name: str = Field(examples=["RouteUserByTypeNode"])
+    title: str
+    summary: str
+    description: str
+    family: str
+    icon: str | None
+    effect: EffectName
+    routes: list[str] | Literal["*"] | None = Field(
+        description="What it chooses among; null: it doesn't decide."
+    )
+    decides: bool
+    class_version: int | str
+    params_schema: dict[str, Any] | None
+    output_schema: dict[str, Any] | None
+    deterministic: bool | None
+
+
+class OutboxItem(Answer):
+    """A message that a node sent; in this release it stays here."""
+
+    id: str
+    run: str
+    path: str
+    node: str
+    channel: str = Field(examples=["email"])
+    to: str
+    subject: str
+    body: str
+    at: Time
+    idempotency_key: str
+
+
+class SystemInfo(Answer):
+    """The server itself."""
+
+    version: str
+    store: str
+    workers: list[Any]
+    dev: bool
+    started_at: Time
+
+
+class Health(Answer):
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+class Readiness(Answer):
+    """Whether work gets on: a worker claimed not long ago, and the store answers."""
+
+    ready: bool
+    checks: dict[str, Any]
+
+
+class Session(Answer):
+    """Whether this server asks for a key, and whether the caller has shown it."""
+
+    required: bool
+    authenticated: bool
+
+
+# --- requests -----------------------------------------------------------------------------------------------------
+
+
+class RequestBody(BaseModel):
+    """What every request body is: unknown fields are refused by name."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class StartRun(RequestBody):
+    """How to start a run; every field may be left out."""
+
+    input: Any = Field(None, description="The run's input; must satisfy the workflow's `input_schema`.")
+    labels: dict[
+        Annotated[str, Field(min_length=1, max_length=200)], Annotated[str, Field(max_length=1000)]
+    ] = Field(
+        default_factory=dict[str, str],
+        max_length=DEFAULT_LIMITS.labels_max,
+        description="Up to 32 words to find the run by.",
+        examples=[{"team": "growth"}],
+    )
+    version: int | None = Field(
+        None, ge=1, le=2**31 - 1, description="Which version; the current one if left out."
+    )
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"input": {"user_type": "standard"}, "labels": {"team": "growth"}}]}
+    )
+
+
+class Reason(RequestBody):
+    """Why; it stands in the journal."""
+
+    reason: str | None = Field(None, max_length=2000, examples=["a wrong address in the input"])
+
+
+class Nothing(RequestBody):
+    """An empty object."""
+
+
+class ForkPatch(RequestBody):
+    """What the fork does differently."""
+
+    input: Any = Field(None, description="Another input. Left out: the parent's.")
+    variables: dict[str, Any] | None = Field(None, description="Other values of variables, by name.")
+    version: int | None = Field(None, ge=1, le=2**31 - 1, description="Another version of the workflow.")
+
+
+class ForkRun(RequestBody):
+    """Where to cut, and what is to be different from there."""
+
+    seq: int = Field(
+        ge=1, le=2**53, description="The last event that is kept; the end of its group is taken."
+    )
+    patch: ForkPatch = Field(default_factory=ForkPatch)
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"seq": 6, "patch": {"variables": {"tries": 0}}}]}
+    )
+
+
+class Signal(RequestBody):
+    """What a signal carries."""
+
+    payload: Any = Field(None, description="Any JSON value.", examples=[{"approved": True}])
+
+
+class Resolve(RequestBody):
+    """What is to become of a task in doubt."""
+
+    action: Literal["done", "retry", "skip", "fail"] = Field(
+        description="`done`: it happened, with this output; `retry`: it didn't, run it again; `skip`; `fail`."
+    )
+    output: Any = Field(None, description="With `done`: the output.")
+    message: str | None = Field(None, max_length=2000, description="Why; it stands in the journal.")
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"action": "done", "output": {"charged": True}}]}
+    )
+
+
+class Login(RequestBody):
+    """The key of this server."""
+
+    key: str = Field(min_length=1, max_length=1024, description="The value of ORCHESTRATOR_API_KEY.")

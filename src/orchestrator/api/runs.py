@@ -1,0 +1,208 @@
+"""`/runs`: find and read runs, and what a person may do to one."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from orchestrator.api import described, models
+from orchestrator.api.answers import JSONAnswer, page
+from orchestrator.api.bodies import read
+from orchestrator.api.context import service_of, settings_of, value_limit
+from orchestrator.api.params import (
+    Cursor,
+    IdempotencyKey,
+    Limit,
+    RunId,
+    SignalName,
+    Text,
+    checked_name,
+    labels_of,
+    microseconds_of,
+    problems,
+)
+from orchestrator.stores.contract import RunFilter
+
+router = APIRouter(prefix="/runs", tags=["runs"])
+
+_CHANGE = problems(400, 404, 409, 413, 415, 422, 503)
+SMALL_BODY_BYTES = 16 * 1024
+TIME_EXAMPLE = "2026-11-22T16:00:00Z"
+
+
+@router.get(
+    "",
+    operation_id="list_runs",
+    summary="List runs",
+    response_model=models.Items[models.RunSummary],
+    responses=problems(400, 422, 503),
+)
+async def list_runs(
+    request: Request,
+    status: Annotated[
+        list[models.RunStatus] | None, Query(description="Only runs in one of these.", max_length=8)
+    ] = None,
+    workflow: Annotated[str | None, Query(description="Only runs of this workflow.", max_length=200)] = None,
+    label: Annotated[
+        list[str] | None,
+        Query(
+            description="Only runs with this label, as `key:value`.",
+            max_length=32,
+            examples=[["team:growth"]],
+        ),
+    ] = None,
+    created_after: Annotated[
+        str | None, Query(description="A time (RFC 3339).", max_length=40, examples=[TIME_EXAMPLE])
+    ] = None,
+    created_before: Annotated[
+        str | None, Query(description="A time (RFC 3339).", max_length=40, examples=[TIME_EXAMPLE])
+    ] = None,
+    text: Text = "",
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Response:
+    """Runs, newest first. All given conditions must hold; `status` and `label` may be given several times."""
+    where = RunFilter(
+        namespace=settings_of(request).namespace,
+        statuses=tuple(one.value for one in status or ()),
+        workflow=None if workflow is None else checked_name(workflow),
+        labels=labels_of(label or []),
+        created_after_us=microseconds_of("created_after", created_after),
+        created_before_us=microseconds_of("created_before", created_before),
+        text=text,
+    )
+    found = await service_of(request).list_runs(where, cursor=cursor, limit=limit)
+    return page(found["items"], found["next"])
+
+
+@router.get(
+    "/{run_id}",
+    operation_id="get_run",
+    summary="Read a run",
+    response_model=models.Run,
+    responses=problems(404, 422, 503),
+)
+async def get_run(request: Request, run_id: RunId) -> Response:
+    """The run as it stands now."""
+    return JSONAnswer(await service_of(request).get_run(run_id))
+
+
+@router.get(
+    "/{run_id}/state",
+    operation_id="get_run_state",
+    summary="What a run knew at a seq",
+    response_model=models.RunState,
+    responses=problems(404, 422, 503),
+)
+async def get_run_state(
+    request: Request,
+    run_id: RunId,
+    seq: Annotated[
+        int | None, Query(description="An event's seq; the last one if left out.", ge=1, le=2**53)
+    ] = None,
+) -> Response:
+    """The run's state after a group of events; inside a group that of the group before, as `seq` tells."""
+    return JSONAnswer(await service_of(request).state_at(run_id, seq))
+
+
+@router.get(
+    "/{run_id}/explain",
+    operation_id="explain_run",
+    summary="What a run waits for",
+    response_model=models.Explanation,
+    responses=problems(404, 422, 503),
+)
+async def explain_run(request: Request, run_id: RunId) -> Response:
+    """What will move the run on: in a sentence, and as data."""
+    return JSONAnswer(await service_of(request).explain(run_id))
+
+
+@router.post(
+    "/{run_id}/pause",
+    operation_id="pause_run",
+    summary="Pause a run",
+    response_model=models.Run,
+    responses=_CHANGE,
+    openapi_extra=described.body(models.Reason),
+)
+async def pause_run(request: Request, run_id: RunId) -> Response:
+    """Let nothing new start. What runs ends. A paused run stays paused."""
+    asked = await read(request, models.Reason, limit_bytes=SMALL_BODY_BYTES)
+    return JSONAnswer(await service_of(request).pause(run_id, reason=asked.reason))
+
+
+@router.post(
+    "/{run_id}/resume",
+    operation_id="resume_run",
+    summary="Resume a paused run",
+    response_model=models.Run,
+    responses=_CHANGE,
+    openapi_extra=described.body(models.Reason),
+)
+async def resume_run(request: Request, run_id: RunId) -> Response:
+    """Go on with a paused run."""
+    asked = await read(request, models.Reason, limit_bytes=SMALL_BODY_BYTES)
+    return JSONAnswer(await service_of(request).resume(run_id, reason=asked.reason))
+
+
+@router.post(
+    "/{run_id}/cancel",
+    operation_id="cancel_run",
+    summary="Cancel a run",
+    status_code=202,
+    response_model=models.Run,
+    responses=_CHANGE,
+    openapi_extra=described.body(models.Reason),
+)
+async def cancel_run(request: Request, run_id: RunId) -> Response:
+    """Ask the run to end. Running tasks are told at once and have a moment of grace."""
+    asked = await read(request, models.Reason, limit_bytes=SMALL_BODY_BYTES)
+    return JSONAnswer(await service_of(request).cancel(run_id, reason=asked.reason), 202)
+
+
+@router.post(
+    "/{run_id}/retry",
+    operation_id="retry_run",
+    summary="Retry a failed run",
+    status_code=202,
+    response_model=models.Run,
+    responses=_CHANGE,
+    openapi_extra=described.body(models.Nothing),
+)
+async def retry_run(request: Request, run_id: RunId) -> Response:
+    """Take up the tasks that failed and those that the failure stopped, in the same run."""
+    await read(request, models.Nothing, limit_bytes=SMALL_BODY_BYTES)
+    return JSONAnswer(await service_of(request).retry(run_id), 202)
+
+
+@router.post(
+    "/{run_id}/fork",
+    operation_id="fork_run",
+    summary="Fork a run",
+    status_code=201,
+    response_model=models.Run,
+    responses=_CHANGE,
+    openapi_extra=described.body(models.ForkRun, required=True),
+)
+async def fork_run(request: Request, run_id: RunId) -> Response:
+    """Start a new run that shares this one's history up to `seq`, and goes on with something different."""
+    asked = await read(request, models.ForkRun, limit_bytes=value_limit(request))
+    patch = asked.patch.model_dump(exclude_unset=True)
+    return JSONAnswer(await service_of(request).fork(run_id, seq=asked.seq, patch=patch), 201)
+
+
+@router.post(
+    "/{run_id}/signals/{name}",
+    operation_id="signal_run",
+    summary="Send a signal",
+    status_code=202,
+    response_model=models.SignalTaken,
+    responses=_CHANGE,
+    openapi_extra=described.body(models.Signal),
+)
+async def signal_run(
+    request: Request, run_id: RunId, name: SignalName, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Keep a signal for whoever in the run waits, or will wait, for it. It is taken once."""
+    asked = await read(request, models.Signal, limit_bytes=value_limit(request))
+    taken = await service_of(request).signal(run_id, name, asked.payload, idempotency_key=idempotency_key)
+    return JSONAnswer(taken, 202)

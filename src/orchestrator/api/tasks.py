@@ -1,0 +1,68 @@
+"""`/runs/{run_id}/tasks`: the tasks of a run, and the word of a person about one in doubt."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from orchestrator.api import described, models
+from orchestrator.api.answers import JSONAnswer, page
+from orchestrator.api.bodies import read
+from orchestrator.api.context import service_of, value_limit
+from orchestrator.api.params import RunId, TaskPath, checked_path, invalid_parameter, problems
+
+router = APIRouter(prefix="/runs/{run_id}/tasks", tags=["tasks"])
+
+TASKS_MAX = 10_000
+
+
+@router.get(
+    "",
+    operation_id="list_tasks",
+    summary="List the tasks of a run",
+    response_model=models.Items[models.Task],
+    responses=problems(404, 422, 503),
+)
+async def list_tasks(
+    request: Request,
+    run_id: RunId,
+    limit: Annotated[int, Query(description="How many at most.", ge=1, le=TASKS_MAX)] = 1000,
+    cursor: Annotated[str | None, Query(description="`next` of the page before.", max_length=20)] = None,
+) -> Response:
+    """Tasks in the order of their scheduling; their values are with each single task."""
+    start = 0
+    if cursor is not None:
+        if not (cursor.isascii() and cursor.isdecimal()):
+            raise invalid_parameter("cursor", "this cursor isn't one of this list")
+        start = int(cursor)
+    tasks = await service_of(request).list_tasks(run_id)
+    end = start + limit
+    return page(tasks[start:end], str(end) if end < len(tasks) else None)
+
+
+@router.post(
+    "/{path:path}/resolve",
+    operation_id="resolve_task",
+    summary="Say what became of a task in doubt",
+    response_model=models.Run,
+    responses=problems(400, 404, 409, 413, 415, 422, 503),
+    openapi_extra=described.body(models.Resolve, required=True),
+)
+async def resolve_task(request: Request, run_id: RunId, path: TaskPath) -> Response:
+    """End the doubt: it was done (with an output), is to be tried again, skipped, or counts as failed."""
+    asked = await read(request, models.Resolve, limit_bytes=value_limit(request))
+    run = await service_of(request).resolve(
+        run_id, checked_path(path), asked.action, output=asked.output, message=asked.message
+    )
+    return JSONAnswer(run)
+
+
+@router.get(
+    "/{path:path}",
+    operation_id="get_task",
+    summary="Read a task",
+    response_model=models.TaskDetail,
+    responses=problems(404, 422, 503),
+)
+async def get_task(request: Request, run_id: RunId, path: TaskPath) -> Response:
+    """A task with what it was given, what it gave, its steps and its log."""
+    return JSONAnswer(await service_of(request).get_task(run_id, checked_path(path)))
