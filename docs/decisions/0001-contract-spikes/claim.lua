@@ -64,4 +64,5 @@ for i = 1, math.min(limit, #candidates) do
     payloads[#payloads + 1] = row.payload
   end
 end
-return {cmsgpack.pack({claims = claims, now_us = now, next_due_us = next_due}), unpack(payloads)} -- `limit` keeps it short
+-- unpack() holds some 8,000 values: `limit` must stay below that.
+return {cmsgpack.pack({claims = claims, now_us = now, next_due_us = next_due}), unpack(payloads)}

@@ -54,7 +54,10 @@ end
 
 -- Check. A run of another namespace is as good as none.
 if exists and head[6] ~= namespace then
+  local asked = {}
+  for i, lease in ipairs(stands_on) do asked[i] = lease.path end
   seq = 0
+  if #asked > 0 then return refuse('fenced', asked) end
   return refuse('conflict')
 end
 
@@ -181,7 +184,7 @@ end
 -- One by one: unpack() of a long list overflows Lua's stack (about 8,000 values).
 for i = 3, 2 + events do redis.call('RPUSH', prefix .. 'journal:' .. run, ARGV[i]) end
 for i, blob in ipairs(blobs) do
-  redis.call('HSET', prefix .. 'blobs:' .. run, blob.blob_id, cmsgpack.pack({blob.codec, ARGV[blob_at + i]}))
+  redis.call('HSETNX', prefix .. 'blobs:' .. run, blob.blob_id, cmsgpack.pack({blob.codec, ARGV[blob_at + i]}))
 end
 local new_seq = seq + events
 

@@ -6,8 +6,8 @@
 -- Who waits for whom, so that nothing can wait in a circle:
 --   1. new heads are inserted in id order (a creator waits for another creator of the same id);
 --   2. heads are locked in id order, never waiting: a busy run is a conflict;
---   3. only who has the head may wait for a queue row. Claim, release, expiry change rows without the head, so they pass
---      over locked rows (and take them up at their next turn).
+--   3. only who has the head may wait for a queue row. Claim, release, expiry change rows without the head, so they
+--      pass over locked rows (and take them up at their next turn).
 
 create table runs (
   run_id      text collate "C" primary key,
@@ -74,8 +74,8 @@ create function store_now_us() returns bigint language sql volatile as
 $$ select (extract(epoch from clock_timestamp()) * 1000000)::bigint $$;
 
 -- `commits`: [{id, run, ns, worker, expected, hold, index, stands_on: [{path, epoch, finish}], withdraw: [path],
---   enqueue: [{path, kind, queue, priority, delay_us, leased, payload (base64)}]}], in order. Opaque bytes travel beside
---   it, as arrays; *_no is the number of their commit in the batch, from 0.
+--   enqueue: [{path, kind, queue, priority, delay_us, leased, payload (base64)}]}], in order. Opaque bytes travel
+--   beside it, as arrays; *_no is the number of their commit in the batch, from 0.
 create function commit_batch(
   commits jsonb,
   event_no integer[], event_data bytea[],
@@ -114,7 +114,8 @@ begin
   -- given a lease, else the lease would have no owner.
   select coalesce(array_agg(w.worker), '{}') into alive from (
     select worker from workers
-     where worker = any (array(select x ->> 'worker' from jsonb_array_elements(commits) x)) and expires_us > store_now_us()
+     where worker = any (array(select x ->> 'worker' from jsonb_array_elements(commits) x))
+       and expires_us > store_now_us()
      order by worker for key share) w;
 
   now_us := store_now_us();  -- after the waiting
@@ -123,9 +124,17 @@ begin
     i := i + 1; no := i; added := counts[i + 1];
     select * into head from runs r where r.run_id = c ->> 'run';
 
-    if not found or head.namespace <> c ->> 'ns' or head.run_id <> all (locked) then
-      if head.namespace <> c ->> 'ns' then head.seq := 0; end if;  -- a run of another namespace is as good as none
-      answer := jsonb_build_object('outcome', 'conflict', 'seq', coalesce(head.seq, 0), 'now_us', now_us);
+    if not found or head.namespace <> c ->> 'ns' then  -- a run of another namespace is as good as none
+      if jsonb_array_length(c -> 'stands_on') > 0 then
+        answer := jsonb_build_object('outcome', 'fenced', 'seq', 0, 'now_us', now_us,
+                                     'lost', jsonb_path_query_array(c, '$.stands_on[*].path'));
+      else
+        answer := jsonb_build_object('outcome', 'conflict', 'seq', 0, 'now_us', now_us);
+      end if;
+      return next; continue;
+    end if;
+    if head.run_id <> all (locked) then  -- busy
+      answer := jsonb_build_object('outcome', 'conflict', 'seq', head.seq, 'now_us', now_us);
       return next; continue;
     end if;
 
@@ -158,7 +167,8 @@ begin
     end if;
     if (head.seq = 0 and (added = 0 or jsonb_typeof(c -> 'index') is distinct from 'object'))
        or ((c ->> 'expected') is null and added > 0) then
-      raise exception 'commit % of run %: a new run needs `index` and events; events need `expected`', c ->> 'id', c ->> 'run'
+      raise exception 'commit % of run %: a new run needs `index` and events; events need `expected`',
+          c ->> 'id', c ->> 'run'
         using errcode = 'invalid_parameter_value';
     end if;
 
@@ -181,8 +191,8 @@ begin
       with written as (
         insert into queue as q (run_id, path, namespace, kind, queue, priority, queued_us, due_us, ready, held, worker,
                                 epoch, leased_us, payload)
-        select head.run_id, e ->> 'path', head.namespace, e ->> 'kind', e ->> 'queue', (e ->> 'priority')::integer, now_us,
-               now_us + (e ->> 'delay_us')::bigint, (e ->> 'delay_us')::bigint <= 0, new_held,
+        select head.run_id, e ->> 'path', head.namespace, e ->> 'kind', e ->> 'queue', (e ->> 'priority')::integer,
+               now_us, now_us + (e ->> 'delay_us')::bigint, (e ->> 'delay_us')::bigint <= 0, new_held,
                case when lease then c ->> 'worker' end, case when lease then nextval('lease_epochs') else 0 end,
                case when lease then now_us end, decode(e ->> 'payload', 'base64')
           from (select e, (e ->> 'leased')::boolean and not new_held and c ->> 'worker' = any (alive) as lease
@@ -200,8 +210,8 @@ begin
     answer := jsonb_build_object('outcome', 'ok', 'seq', head.seq + added, 'leases', granted, 'now_us', now_us);
     known := head.recent || jsonb_build_array(jsonb_build_array(c ->> 'id', answer));
     if jsonb_array_length(known) > remembered then known := known - 0; end if;
-    -- The feed is read in the order of feed_tx, below pg_snapshot_xmin. A transaction that got its number early may reach
-    -- this run after a later one has: it takes the later number, so that a run's items stay in seq order. That number
+    -- The feed is read in the order of feed_tx, below pg_snapshot_xmin. A transaction that got its number early may
+    -- reach this run after a later one has: it takes the later number, so that a run's items stay in seq order. That number
     -- is never below our own, so nobody reads past the row before we commit.
     if jsonb_typeof(c -> 'index') = 'object' then
       update runs r set seq = head.seq + added, held = new_held, recent = known,
@@ -209,8 +219,8 @@ begin
              workflow = x.workflow, version = x.version, status = x.status, live = x.live,
              labels = coalesce(x.labels, '{}'), error = coalesce(x.error, ''), created_us = coalesce(x.created_us, 0),
              started_us = x.started_us, finished_us = x.finished_us, parent_run = x.parent_run
-        from jsonb_to_record(c -> 'index') as x (workflow text, version integer, status text, live boolean, labels jsonb,
-             error text, created_us bigint, started_us bigint, finished_us bigint, parent_run text)
+        from jsonb_to_record(c -> 'index') as x (workflow text, version integer, status text, live boolean,
+             labels jsonb, error text, created_us bigint, started_us bigint, finished_us bigint, parent_run text)
        where r.run_id = head.run_id;
     else
       update runs r set seq = head.seq + added, held = new_held, recent = known,
@@ -237,7 +247,8 @@ begin
   end if;
   if cardinality(snapshot_no) > 0 then
     insert into snapshots
-    select distinct on (o.run) o.run, o.seq + counts[o.no + 1], s.data from unnest(snapshot_no, snapshot_data) s (no, data)
+    select distinct on (o.run) o.run, o.seq + counts[o.no + 1], s.data
+      from unnest(snapshot_no, snapshot_data) s (no, data)
       join unnest(ok_no, ok_run, ok_seq) o (no, run, seq) on o.no = s.no order by o.run, o.no desc
     on conflict (run_id) do update set seq = excluded.seq, data = excluded.data;
   end if;

@@ -6,6 +6,11 @@ one event loop at a time. Every key and query carries a namespace; run ids are u
 
 Time. The store's clock alone judges leases and due times. Delays travel to the store as delays (`delay_us`), and
 answers carry the store's time as `now_us` (microseconds since the epoch), from which an engine derives its own `now`.
+A store may keep runs in partitions, each with its own clock (a Redis cluster): a row is judged by the clock of its
+run's partition, and the times of two answers may disagree by the skew of the machines.
+
+Text. Ids, paths, queues, labels, errors and notes are text that every store can keep: no NUL, no lone surrogate. Who
+makes them from foreign text escapes it first; one such character refuses a whole batch (PostgreSQL).
 
 The rows of one run:
 
@@ -106,14 +111,19 @@ class RunIndex(Struct, frozen=True, kw_only=True):
 class Commit(Struct, frozen=True, kw_only=True):
     """One atomic change of one run. All of it happens, or none.
 
-    In order: the leases of `stands_on` are checked, then the version, then everything is written: finished rows end,
+    In order: a repeated `commit_id` gets its answer, the leases of `stands_on` are checked (of a run that doesn't exist
+    all are lost), then the version, then everything is written: finished rows end,
     `withdraw` ends rows whoever holds them, `hold` sets or lifts the run's hold, `enqueue` rows are written, events,
     blobs, snapshot, summary and index row are stored.
 
-    `expected` is the seq of the last event that the writer knows; 0 creates the run (it needs `index`). `None` means
-    that no events are added and the version doesn't matter (to finish a delivered message, to give up a row).
-    `commit_id` makes a repeat harmless: as long as it is among the last `COMMITS_REMEMBERED` of the run, a repeat gets
-    the first answer, granted leases included. A later repeat is a conflict, never a second application.
+    `expected` is the seq of the last event that the writer knows; 0 creates the run (it needs `index` and events).
+    `None` means that no events are added and the version doesn't matter (to finish a delivered message, to give up a
+    row).
+
+    `commit_id` makes a repeat harmless: as long as it is among the last `COMMITS_REMEMBERED` accepted for the run, a
+    repeat gets the first OK answer, granted leases included, with the time of now. A later repeat is refused by its
+    version if it has events, and by its lease if it finishes one; a commit with neither may be applied again, so it
+    must be one that can be ("make sure this row exists"). Refusals aren't remembered: nothing was written.
     """
 
     commit_id: str
@@ -133,6 +143,7 @@ class Commit(Struct, frozen=True, kw_only=True):
 
 
 COMMITS_REMEMBERED = 8
+"""Also the most commits of one run in one batch: of more, the repeated batch would no longer find the first."""
 
 
 class Outcome(StrEnum):
@@ -140,7 +151,8 @@ class Outcome(StrEnum):
 
     OK = "ok"
     CONFLICT = "conflict"
-    """The run is not at `expected` (or exists already, or doesn't exist). Nothing was written."""
+    """The run is not at `expected` (or exists already, or doesn't exist), or another writer is at it in this moment:
+    then `seq` may well be `expected`, and the commit may be sent again. Nothing was written."""
     FENCED = "fenced"
     """A lease that it stood on is gone; `lost` names the paths. Nothing was written."""
 
@@ -169,8 +181,9 @@ class CommitAnswer(Struct, frozen=True, kw_only=True):
 class Claim(Struct, frozen=True, kw_only=True):
     """A due task, leased to the claiming worker.
 
-    `epoch` is higher than that of any lease before it for this path. `lost` counts the workers that died with this
-    row in their hands since something was last recorded for it.
+    `epoch` is higher than that of any lease before it for this path, also after the row ended and came back. It comes
+    from a counter of the whole store or partition: it has gaps, and between runs it means nothing. `lost` counts the
+    workers that died with this row in their hands since something was last recorded for it.
     """
 
     namespace: str
@@ -187,7 +200,7 @@ class Claim(Struct, frozen=True, kw_only=True):
 
 
 class ClaimAnswer(Struct, frozen=True, kw_only=True):
-    """`next_due_us` is when the next delayed row of these queues falls due, if any is known."""
+    """`next_due_us` is when the next delayed row of these queues falls due, if any is known (a hint)."""
 
     claims: Sequence[Claim]
     now_us: int
@@ -397,11 +410,18 @@ class Store(Protocol):
     async def claim(self, worker: str, *, queues: Sequence[str], limit: int) -> ClaimAnswer:
         """Lease up to `limit` due rows of runs that aren't held: highest priority first, then longest due.
 
-        An unregistered worker gets nothing until its first heartbeat.
+        An unregistered worker gets nothing until its first heartbeat. In a partitioned store the order holds within a
+        partition, and partitions take turns. After a mass wake-up a store may consider the longest due first and the
+        rest with the next claims. Leases whose answer was lost are in the next heartbeat's `owned`.
+
+        Raises:
+            StoreUnavailable: no claim is known to have been made.
         """
         ...
 
-    async def release(self, worker: str, leases: Sequence[Granted], *, delay_us: int = 0, note: str = "") -> None:
+    async def release(
+        self, worker: str, leases: Sequence[Granted], *, delay_us: int = 0, note: str = ""
+    ) -> None:
         """Give leases back: the rows are free again, due after `delay_us`, and no worker counts as lost.
 
         A lease that the worker no longer owns is passed over. `note` says why (shown by `explain`).
@@ -412,7 +432,12 @@ class Store(Protocol):
         """Register the worker, or extend its registration to `lease_us` from the store's now.
 
         Callable from another thread than the loop's: stores that need it have `heartbeat_blocking` with the same
-        contract, for the heartbeat's own thread and connection.
+        contract, for the heartbeat's own thread and connection. `owned` is as of one moment between call and answer:
+        leases that a claim or commit gives or ends meanwhile may be in it or not.
+
+        Raises:
+            StoreUnavailable: not every partition answered (an `owned` with holes would cancel work that goes on). Those
+                that did have extended the registration.
         """
         ...
 
@@ -421,11 +446,19 @@ class Store(Protocol):
         ...
 
     async def forget_worker(self, worker: str, *, lost: bool = False) -> None:
-        """End a registration. Its leases become free; with `lost` they count a lost worker."""
+        """End a registration. Its leases become free; with `lost` they count a lost worker.
+
+        No lease outlives its owner's registration: one that is being given at this moment either becomes free too or
+        keeps the worker registered.
+        """
         ...
 
     async def expire_workers(self) -> list[str]:
-        """Forget (as lost) every worker whose registration has ended by the store's clock; gives their names."""
+        """Forget (as lost) every worker whose registration has ended by the store's clock; gives their names.
+
+        Goes by partition, each with its own clock: a name may come more than once. A worker whose rows are in use at
+        this moment may be left for the next call.
+        """
         ...
 
     async def changed(self, versions: Mapping[str, int]) -> dict[str, int]:
@@ -451,7 +484,11 @@ class Store(Protocol):
         ...
 
     async def list_runs(self, where: RunFilter, *, limit: int, cursor: str | None = None) -> Page[RunRow]:
-        """Newest first. Raises UsageError for a cursor that this store didn't make."""
+        """Newest first, by `created_us`, then run id.
+
+        A store may bound the work of one call: a page may be short, even empty, and still have a cursor. Raises
+        UsageError for a cursor that this store didn't make.
+        """
         ...
 
     async def read_journal(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[bytes]:
@@ -459,7 +496,12 @@ class Store(Protocol):
         ...
 
     async def read_feed(
-        self, *, cursor: str | None, limit: int, run_id: str | None = None, workflow: str | None = None,
+        self,
+        *,
+        cursor: str | None,
+        limit: int,
+        run_id: str | None = None,
+        workflow: str | None = None,
         namespace: str = NAMESPACE,
     ) -> tuple[list[FeedItem], str]:
         """Committed events of many runs after the cursor, and the cursor to go on with (also when there are none).
@@ -498,6 +540,9 @@ class Store(Protocol):
 
     async def delete_workflow(self, name: str, *, namespace: str = NAMESPACE) -> bool:
         """Hide the workflow; False if there is none.
+
+        The check is of this moment and not one with starting a run: a run that starts meanwhile goes on, with
+        `get_version(deleted=True)`.
 
         Raises:
             Conflict: it has live runs (reason `workflow_has_live_runs`).
