@@ -7,13 +7,16 @@ VENV_PYTHON := .venv/bin/python
 CHECKS := $(VENV_PYTHON) scripts/checks.py
 
 .DEFAULT_GOAL := help
-.PHONY: help up check test faults fuzz bench lock wheel clean python prepare
+.PHONY: help up ui check test faults fuzz bench lock wheel clean python prepare
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: python ## from nothing to the printed address; make up ARGS="--port 9000"
 	@$(PYTHON) scripts/up.py $(ARGS)
+
+ui: python ## build the page again after a change in ui/
+	@$(PYTHON) scripts/up.py --prepare
 
 check: prepare ## format, lint, types, import contracts, unit and conformance tests: under a minute
 	@$(CHECKS) check $(ARGS)
