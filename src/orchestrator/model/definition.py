@@ -135,7 +135,7 @@ def wire(
             anywhere.append(node)
             continue
         declared[node] = tuple(dict.fromkeys(r for r in routes if r in known))
-        if written.routes is None and not declared[node]:
+        if written.routes is None and not declaration.routes:
             undeclared.append(node)
     led_to = {document.start_at}
     for node in known:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from orchestrator.model import limits
 from orchestrator.model.durations import Duration, PositiveDuration
+from orchestrator.model.reading import read_document as read_document
 
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}", re.ASCII)
 

@@ -220,10 +220,23 @@ class Graph:
             found.append(Tangle(self._names(inside), self._names(entries)))
         return tuple(sorted(found, key=lambda tangle: self.order_of[tangle.members[0]]))
 
-    def reaches(self, node: str) -> frozenset[str]:
-        """The nodes that come to `node` by one or more flow edges of any kind, back edges included."""
-        place = self.order_of[node]
-        return frozenset(self.order[p] for p in _closure(self._flow_back[place], self._flow_back))
+    def precedes(self, before: str, after: str) -> bool:
+        """Whether one or more flow edges of any kind lead from `before` to `after`, so that it may run earlier."""
+        return bool(self._descendants[self.order_of[before]] >> self.order_of[after] & 1)
+
+    @cached_property
+    def _descendants(self) -> list[int]:
+        """Per node the set, as bits, of those that one or more flow edges lead to."""
+        descendants = [0] * len(self.order)
+        for component in strong_components(self._flow):
+            # Components come in reverse topological order: what they lead to is known already.
+            reached = 0
+            for s in component:
+                for t in self._flow[s]:
+                    reached |= descendants[t] | 1 << t
+            for s in component:
+                descendants[s] = reached
+        return descendants
 
     def _names(self, places: Iterable[int]) -> tuple[str, ...]:
         return tuple(self.order[p] for p in sorted(places))

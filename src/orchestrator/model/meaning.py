@@ -1,0 +1,61 @@
+"""When are two documents the same version? When they mean the same.
+
+Neither the canvas (`positions`), nor notes (`x-*`), nor spelling (`"30s"` or 30, a class with or without `Node`, a
+default written out) changes what a workflow means. The order of its nodes does, and so does what its classes declare.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.errors import DefinitionError
+from orchestrator.model.declarations import ClassDeclaration, find_class
+from orchestrator.model.document import WorkflowDocument
+from orchestrator.model.limits import DEFAULT_LIMITS
+from orchestrator.model.nearest import Nearest
+from orchestrator.model.shape import read_shape
+
+
+def meaning_hash(
+    document: Mapping[str, Any] | WorkflowDocument, declarations: Mapping[str, ClassDeclaration]
+) -> str:
+    """The SHA-256, in hex, of what a document means with these declarations.
+
+    Raises:
+        DefinitionError: the document has faults of shape, so that it means nothing.
+    """
+    canonical = json.dumps(
+        _meaning(document, declarations),
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=True,
+        allow_nan=False,
+    )
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _meaning(
+    document: Mapping[str, Any] | WorkflowDocument, declarations: Mapping[str, ClassDeclaration]
+) -> dict[str, Any]:
+    if not isinstance(document, WorkflowDocument):
+        shape = read_shape(document, limits=DEFAULT_LIMITS, nearest=Nearest())
+        if shape.faults or shape.document is None:
+            raise DefinitionError(shape.faults)
+        document = shape.document
+    dumped = document.model_dump(by_alias=True, exclude={"positions", "nodes"}, exclude_defaults=True)
+    if document.has_output:
+        dumped["output"] = document.output
+    nodes: list[list[Any]] = []
+    used: dict[str, list[Any]] = {}
+    for node, written in document.nodes.items():
+        entry = written.model_dump(by_alias=True, exclude_defaults=True)
+        declaration = find_class(written.class_name, declarations)
+        if declaration is not None:
+            entry["class"] = declaration.name
+            routes = None if declaration.routes is None else list(declaration.routes)
+            used[declaration.name] = [declaration.class_version, declaration.effect.value, routes]
+        nodes.append([node, entry])
+    # A list, since the keys of objects are sorted and the order of nodes counts.
+    dumped["nodes"] = nodes
+    return {"document": dumped, "classes": used}
