@@ -86,20 +86,22 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name at its first use, and keep it.
+if not TYPE_CHECKING:  # a type checker knows the names above, and so finds wrong ones
 
-    Raises:
-        AttributeError: there is no such public name.
-    """
-    if name == "__version__":
-        value: Any = importlib.import_module("importlib.metadata").version("agentic-orchestrator")
-    elif name in _HOME_OF:
-        value = getattr(importlib.import_module(_HOME_OF[name]), name)
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> Any:
+        """Import a public name at its first use, and keep it.
+
+        Raises:
+            AttributeError: there is no such public name.
+        """
+        if name == "__version__":
+            value: Any = importlib.import_module("importlib.metadata").version("agentic-orchestrator")
+        elif name in _HOME_OF:
+            value = getattr(importlib.import_module(_HOME_OF[name]), name)
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

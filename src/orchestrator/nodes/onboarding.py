@@ -9,7 +9,7 @@ local outbox. Everything else is as it would be: effects, idempotency keys, a re
 
 import asyncio
 import hashlib
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -99,8 +99,7 @@ class GetUserDataNode(BaseNode):
         )
 
     async def execute(self, params: Params, ctx: Context) -> Found:
-        given: object = ctx.input
-        asked: dict[str, Any] = dict(given) if isinstance(given, dict) else {}  # pyright: ignore[reportUnknownArgumentType] -- JSON
+        asked = _map(ctx.input)
         user_type = _known_type(asked.get("user_type") or params.user_type or DEFAULT_USER_TYPE)
         ctx.log(f"looking up a {user_type} user in the directory")
         await asyncio.sleep(WORK_SECONDS)
@@ -125,10 +124,12 @@ class RouteUserByTypeNode(BaseNode):
     routes = ("step_escalate", "step_standard_process")
 
     async def execute(self, params: BaseModel, ctx: Context) -> Route:
-        user_type = _arrived(ctx).user.type
+        found = _arrived(ctx)
+        user_type = found.user.type
         step = "step_escalate" if user_type == "premium" else "step_standard_process"
         target = step if step in ctx.allowed_routes else user_type
-        return Route(target, output=ctx.previous, reason=f'user.type is "{user_type}"', by="rule")
+        output = found.model_dump(exclude_unset=True)
+        return Route(target, output=output, reason=f'user.type is "{user_type}"', by="rule")
 
 
 class EscalateToPremiumSupportNode(BaseNode):
@@ -189,6 +190,10 @@ class SendWelcomeEmailNode(BaseNode):
         return {"to": sent.to, "subject": sent.subject, "message_id": sent.id, "user_type": user.type}
 
 
+def _map(value: object) -> dict[str, object]:
+    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
+
+
 def _known_type(value: object) -> UserType:
     for known in get_args(UserType):
         if value == known:
@@ -205,14 +210,18 @@ def _text(value: object, field: str) -> str | None:
 def _arrived(ctx: Context) -> Arrived:
     """The user in what led here, whichever way they came; of several the latest.
 
+    A node in between may have passed on the map of a join, so the values of a map are looked at too.
+
     Raises:
         PermanentFailure: there is none.
     """
     for arrival in reversed(ctx.arrivals):
-        try:
-            return Arrived.model_validate(arrival.output)
-        except ValidationError:
-            continue
+        output: object = arrival.output
+        for candidate in (output, *reversed(_map(output).values())):
+            try:
+                return Arrived.model_validate(candidate)
+            except ValidationError:
+                continue
     came = ", ".join(f"`{arrival.node}`" for arrival in ctx.arrivals) or "nothing"
     raise PermanentFailure(
         f"there is no user in what led here ({came}); a GetUserDataNode has to come before"

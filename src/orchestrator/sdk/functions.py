@@ -103,7 +103,7 @@ def _build(fn: Callable[..., Any], words: Mapping[str, Any]) -> type[FunctionNod
     output = hints.get("return")
     body: dict[str, Any] = {
         **words,
-        "__doc__": fn.__doc__,
+        "__doc__": _without_arguments(fn.__doc__ or ""),
         "__module__": fn.__module__,
         "__qualname__": fn.__qualname__,
         "function": staticmethod(fn),
@@ -188,6 +188,14 @@ def _argument_docs(doc: str) -> dict[str, str]:
             elif current:
                 told[current] += " " + line.strip()
     return told
+
+
+def _without_arguments(doc: str) -> str:
+    """The docstring up to its first section: that says what the params say themselves."""
+    lines = inspect.cleandoc(doc).splitlines()
+    sections = ("Args:", "Arguments:", "Returns:", "Raises:")
+    end = next((i for i, line in enumerate(lines) if line.strip() in sections), len(lines))
+    return "\n".join(lines[:end]).strip()
 
 
 def _wrong(fn: Callable[..., Any], cause: str, cure: str) -> UsageError:

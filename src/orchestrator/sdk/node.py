@@ -5,6 +5,7 @@ whether it chooses the way (`routes`). Everything that can be judged from these 
 that a mistake shows at import, with the class, the cause and the cure.
 """
 
+import difflib
 import inspect
 import re
 import sys
@@ -144,7 +145,7 @@ class BaseNode:
         try:
             return cls.Params.model_validate(values)
         except ValidationError as error:
-            raise InvalidParams(cls.class_name(), _faults(error)) from None
+            raise InvalidParams(cls.class_name(), _faults(error, cls.Params)) from None
 
     @classmethod
     def dump_output(cls, output: Any) -> Any:
@@ -172,11 +173,22 @@ def _dump(model: BaseModel) -> Any:
         raise OutputNotStorable(f"a {type(model).__name__} can't be written as JSON: {error}") from error
 
 
-def _faults(error: ValidationError) -> list[Fault]:
-    return [
-        Fault(pointer=join_pointer("", *found["loc"]), code=found["type"], message=found["msg"])
-        for found in error.errors(include_url=False, include_context=False, include_input=False)
-    ]
+def _faults(error: ValidationError, model: type[BaseModel] | None = None) -> list[Fault]:
+    faults: list[Fault] = []
+    for found in error.errors(include_url=False, include_context=False, include_input=False):
+        message, suggestion = found["msg"].removeprefix("Value error, "), None
+        if found["type"] == "extra_forbidden":
+            name = str(found["loc"][-1])
+            known = (
+                [f.alias or n for n, f in model.model_fields.items()]
+                if model and len(found["loc"]) == 1
+                else []
+            )
+            suggestion = next(iter(difflib.get_close_matches(name, known, n=1)), None)
+            message = f"there is no `{name}`" + (f"; did you mean `{suggestion}`?" if suggestion else "")
+        pointer = join_pointer("", *found["loc"])
+        faults.append(Fault(pointer=pointer, code=found["type"], message=message, suggestion=suggestion))
+    return faults
 
 
 def wrong(cls: type, cause: str, cure: str) -> UsageError:
