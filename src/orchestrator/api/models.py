@@ -72,7 +72,7 @@ class Items(Answer, Generic[T]):
     next: str | None = Field(description="Give it as `cursor` to go on; null at the end of the list.")
 
     @classmethod
-    def model_parametrized_name(cls, params: tuple[type[Any], ...]) -> str:
+    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
         return f"{params[0].__name__}Page"
 
 
@@ -518,9 +518,9 @@ class Nothing(RequestBody):
 class ForkPatch(RequestBody):
     """What the fork does differently."""
 
-    input: Any = Field(None, description="Another input. Left out: the parent's.")
-    variables: dict[str, Any] | None = Field(None, description="Other values of variables, by name.")
-    version: int | None = Field(None, ge=1, le=2**31 - 1, description="Another version of the workflow.")
+    input: Any = Field(default=None, description="Another input. Left out: the parent's.")
+    variables: dict[str, Any] | None = Field(default=None, description="Other values of variables, by name.")
+    version: int | None = Field(default=None, ge=1, le=2**31 - 1, description="Another version of the workflow.")
 
 
 class ForkRun(RequestBody):

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from orchestrator.api.app import create_app
+from orchestrator.api.application import create_app
 from orchestrator.config import Settings
 
 FILE = Path("ui/openapi.json")

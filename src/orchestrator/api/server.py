@@ -1,0 +1,140 @@
+"""Running the application under uvicorn: binding, and an end that lets nobody wait. Prints nothing; the CLI does."""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable, Sequence
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from orchestrator.config import Settings
+from orchestrator.errors import UsageError
+
+PORTS_TRIED = 100
+_BACKLOG = 2048
+
+
+class AddressInUse(UsageError):
+    """Somebody listens there already (or the address can't be had for another reason, which the message says)."""
+
+    code = "address_in_use"
+
+    def __init__(self, host: str, port: int, why: str) -> None:
+        self.host, self.port = host, port
+        super().__init__(f"can't listen on {host}:{port}: {why}")
+
+
+def bind(settings: Settings, *, next_free: bool = False) -> list[socket.socket]:
+    """Take the address of the settings. With `next_free` the ports after it are tried too, 100 in all.
+
+    The sockets belong to the caller until `serve` gets them.
+
+    Raises:
+        UnsafeBind: the host is not loopback and there is no key.
+        AddressInUse: neither the port nor one of the next ones can be had.
+    """
+    settings.check_bind()
+    last: AddressInUse | None = None
+    for port in _ports(settings.port, next_free=next_free):
+        try:
+            return [_listen(settings.host, port)]
+        except OSError as error:
+            why = "somebody listens there already" if error.errno == errno.EADDRINUSE else str(error)
+            last = AddressInUse(settings.host, port, why)
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                break
+    assert last is not None
+    raise last
+
+
+def _ports(first: int, *, next_free: bool) -> range:
+    tried = PORTS_TRIED if next_free and first != 0 else 1
+    return range(first, min(first + tried, 65536))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        # Listening at once takes the port for good: two servers that start together don't get the same one.
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def url_of(sockets: Sequence[socket.socket]) -> str:
+    """The address that a person opens."""
+    host, port = sockets[0].getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, whose streams end when it does, and which leaves the process to its caller."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._closing: asyncio.Event = app.state.closing
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # uvicorn would raise the signal again at the end, and take only a second SIGINT as "now".
+        if self.should_exit:
+            self.force_exit = True
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._closing.set()
+        await super().shutdown(sockets)
+
+
+async def serve(
+    app: FastAPI,
+    settings: Settings,
+    sockets: Sequence[socket.socket],
+    *,
+    stop: asyncio.Event | None = None,
+    on_started: Callable[[], None] | None = None,
+) -> None:
+    """Answer requests until a signal (SIGINT, SIGTERM) or `stop`; open requests get `shutdown_seconds` to end.
+
+    A second signal ends at once. The sockets are closed when this returns. Signals are taken only in the main thread.
+    """
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        ws="none",
+        lifespan="on",
+        timeout_graceful_shutdown=max(1, round(settings.shutdown_seconds)),
+    )
+    server = _Server(config, app)
+    watcher = asyncio.create_task(_watch(server, stop, on_started))
+    try:
+        await server.serve(sockets=list(sockets))
+    finally:
+        watcher.cancel()
+        await asyncio.gather(watcher, return_exceptions=True)
+        for listener in sockets:
+            listener.close()
+
+
+async def _watch(server: _Server, stop: asyncio.Event | None, on_started: Callable[[], None] | None) -> None:
+    while not server.started:  # uvicorn has no event for this
+        await asyncio.sleep(0.005)
+    if on_started is not None:
+        on_started()
+    if stop is not None:
+        await stop.wait()
+        server.should_exit = True
