@@ -70,12 +70,15 @@ def main() -> int:
 def static_checks() -> list[str]:
     """What can be known without running anything; gives the names of what failed."""
     steps = {
-        "format (mend: .venv/bin/ruff format)": [str(BIN / "ruff"), "format", "--check", "--quiet"],
-        "lint (mend some: .venv/bin/ruff check --fix)": [str(BIN / "ruff"), "check", "--quiet"],
+        "format": [str(BIN / "ruff"), "format", "--check", "--quiet"],
+        "lint": [str(BIN / "ruff"), "check", "--quiet"],
         "import contracts": [str(BIN / "lint-imports"), "--no-logo"],
         "types": [str(BIN / "pyright")],
     }
-    return [name for name, command in steps.items() if not step(name, command)]
+    failed = [name for name, command in steps.items() if not step(name, command)]
+    if {"format", "lint"} & set(failed):
+        print("== mend most of it: .venv/bin/ruff check --fix; .venv/bin/ruff format", flush=True)
+    return failed
 
 
 def page_checks() -> list[str]:
