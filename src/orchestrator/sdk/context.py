@@ -143,9 +143,10 @@ class Context(Protocol):
         same call answers from the journal. If the process dies in between, a `pure`, `read` or `write` step runs again
         (give it `step_idempotency_key(name)` to write with); an `irreversible` one does not, and the task is in doubt.
 
-        An error of `fn` fails the attempt, if the node's code lets it out. An error that is never to be tried again,
-        such as `PermanentFailure`, is recorded and raised again by the same call; of any other the next attempt calls
-        `fn` again. `RetryLater` records nothing, also of an irreversible step.
+        An error of `fn` that the node's code lets out fails the attempt, and the next attempt calls `fn` again. It
+        becomes the step's recorded, final answer if it is a `PermanentFailure`, or if the node's code catches it and
+        goes on: then the same call raises it again, as a `NodeError` that names its type. `RetryLater` records nothing.
+        An irreversible step that fails with anything but `RetryLater` leaves the task in doubt.
 
         Arguments are hashed by their JSON; keep what changes from try to try (times, random ids) out of them.
 

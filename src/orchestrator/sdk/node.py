@@ -136,7 +136,7 @@ class BaseNode:
         return made
 
     @classmethod
-    def parse_params(cls, values: Mapping[str, Any]) -> BaseModel:
+    def parse_params(cls, values: Mapping[str, Any]) -> Any:
         """The params model of evaluated params, as `execute` gets it.
 
         Raises:

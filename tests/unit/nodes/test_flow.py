@@ -28,6 +28,9 @@ from orchestrator.sdk import (
 from tests.unit.sdk.fake_context import FakeContext
 
 
+EMPTY: list[Any] = []
+
+
 async def run(
     node: type[BaseNode], params: Mapping[str, Any] | None = None, **given: Any
 ) -> tuple[Any, FakeContext]:
@@ -48,7 +51,7 @@ async def test_end_passes_on_what_led_here() -> None:
 
 @pytest.mark.parametrize(
     ("conditions", "answer"),
-    [((True, 2, [0], "true", {"a": 0}), "true"), ((False, None, 0, "", " False ", [], {}), "false")],
+    [((True, 2, [0], "true", {"a": 0}), "true"), ((False, None, 0, "", " False ", EMPTY), "false")],
 )
 async def test_if_answers_true_or_false(conditions: tuple[Any, ...], answer: str) -> None:
     for condition in conditions:
