@@ -17,7 +17,10 @@ class PageBuildHook(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if os.environ.get("ORCHESTRATOR_SKIP_UI") == "1":
             return
-        script = Path(self.root) / "scripts" / "build_ui.py"
+        root = Path(self.root)
+        if (root / "PKG-INFO").is_file() and (root / "src/orchestrator/api/static/index.html").is_file():
+            return  # this is a source distribution: it brings the page along, built
+        script = root / "scripts" / "build_ui.py"
         # The sub-process sees the packages of an isolated build: pip and uv hand them over in the environment.
         done = subprocess.run([sys.executable, str(script)], cwd=self.root, check=False)
         if done.returncode != 0:
