@@ -17,7 +17,7 @@ class Limits:
     expression_characters_max: int = 4_000
     expression_nodes_max: int = 400
     expression_depth_max: int = 40
-    expression_operations_max: int = 200_000
+    expression_operations_max: int = 150_000
     expression_text_max: int = 1024 * 1024
 
 

@@ -39,7 +39,7 @@ def object_of(frame: Frame, value: Any, what: str) -> Mapping[str, Any]:
 
 def attribute_of(frame: Frame, value: Any, path: Any, *, fallback: Any = Missing) -> Any:
     steps: list[Any] = [path] if is_integer(path) else text_of(path, "an attribute").split(".")
-    frame.charge(len(steps))
+    frame.charge(3 * len(steps))
     for step in steps:
         if is_list(value) and isinstance(step, str) and step.isdecimal() and len(step) < 10:
             step = int(step)

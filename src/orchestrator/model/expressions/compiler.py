@@ -32,6 +32,7 @@ NAMES = ("input", "nodes", "vars", "previous", "item", "run", "now", "secrets")
 """What an expression may read."""
 
 _CONSTANTS = {"null": None}
+_COPIES_PER_OPERATION = 8
 _LENIENT_FILTERS = frozenset({"default", "d"})
 _LENIENT_TESTS = frozenset({"defined", "undefined"})
 
@@ -389,7 +390,7 @@ def _slice(
             raise Failure(f"only a list or a text can be cut, and this is {kind_of(value)}")
         if any(not (end is None or runtime.is_integer(end)) for end in ends) or ends[2] == 0:
             raise Failure("the ends of a cut are whole numbers, and its step is not 0")
-        frame.charge(1 + len(value) // (runtime.CHARACTERS_PER_OPERATION if isinstance(value, str) else 1))
+        frame.charge(1 + len(value) // _COPIES_PER_OPERATION)
         return value[slice(*ends)]
 
     return cut
@@ -407,7 +408,7 @@ def _sum(frame: Frame, left: Any, right: Any) -> Any:
     if isinstance(left, str) and isinstance(right, str):
         return runtime.join_texts(frame, [left, right])
     if is_list(left) and is_list(right):
-        frame.charge(len(left) + len(right))
+        frame.charge(1 + (len(left) + len(right)) // _COPIES_PER_OPERATION)
         return [*left, *right]
     raise Failure(
         f"`+` can't add {kind_of(left)} and {kind_of(right)}: it adds numbers, texts or lists; "

@@ -7,7 +7,6 @@ path such as `address.city` or a place in a list.
 import json
 import math
 from collections.abc import Callable
-from functools import cmp_to_key
 from typing import Any
 
 from orchestrator.model.expressions import runtime
@@ -62,7 +61,7 @@ def fromjson(frame: Frame, value: Any) -> Any:
     """What a JSON text says."""
     text = text_of(value, "`fromjson`")
     frame.charge_text(len(text))
-    frame.charge(text.count(",") + text.count("[") + text.count("{"))
+    frame.charge(2 * (text.count(",") + text.count("[") + text.count("{")))
     try:
         parsed = json.loads(text, parse_constant=_refuse_constant)
     except ValueError as error:
@@ -180,6 +179,7 @@ def _extreme(frame: Frame, value: Any, attribute: Any, sign: int, what: str) -> 
         raise Failure(f"{what} of an empty list")
     keys = keys_of(frame, entries, attribute)
     best = 0
+    frame.charge(2 * len(keys))
     for place in range(1, len(keys)):
         if runtime.compare(frame, keys[place], keys[best]) * sign > 0:
             best = place
@@ -280,17 +280,14 @@ def sort(frame: Frame, value: Any, reverse: Any = False, attribute: Any = None) 
     """A list of numbers, or of texts, in order."""
     entries = entries_of(frame, value, "`sort`")
     keys = keys_of(frame, entries, attribute)
-    order = sorted(
-        range(len(keys)),
-        key=cmp_to_key(lambda a, b: runtime.compare(frame, keys[a], keys[b]) or _pay(frame)),
-        reverse=bool(reverse),
-    )
+    if not all(map(is_number, keys)):
+        for key in keys:
+            runtime.compare(frame, keys[0], key)
+    comparisons = len(keys) * len(keys).bit_length()
+    longest = max((len(key) for key in keys if isinstance(key, str)), default=0)
+    frame.charge(comparisons // 4 + comparisons * longest // runtime.CHARACTERS_PER_OPERATION)
+    order = sorted(range(len(keys)), key=keys.__getitem__, reverse=bool(reverse))
     return [entries[place] for place in order]
-
-
-def _pay(frame: Frame) -> int:
-    frame.charge(2)
-    return 0
 
 
 def reverse(frame: Frame, value: Any) -> Any:
@@ -304,6 +301,7 @@ def reverse(frame: Frame, value: Any) -> Any:
 def unique(frame: Frame, value: Any, attribute: Any = None) -> list[Any]:
     """A list without repeats, in the order of first appearance."""
     entries = entries_of(frame, value, "`unique`")
+    frame.charge(3 * len(entries))
     seen: set[Any] = set()
     kept: list[Any] = []
     for entry, key in zip(entries, keys_of(frame, entries, attribute), strict=True):
@@ -333,6 +331,7 @@ def map_attribute(frame: Frame, value: Any, attribute: Any, default: Any = Missi
 def _chosen(wanted: bool) -> Callable[..., Any]:
     def choose(frame: Frame, value: Any, test: Any = None, argument: Any = Missing) -> list[Any]:
         check = _entry_test(test, argument)
+        frame.charge(length(frame, value))
         return [e for e in entries_of(frame, value, "`select`") if check(frame, e) is wanted]
 
     return choose

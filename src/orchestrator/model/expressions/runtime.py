@@ -136,8 +136,11 @@ def read_key(holder: Any, key: Any, path: str) -> Any:
                 return holder[key]
             except KeyError:
                 return Missing(path, holder, key)
-    elif is_integer(key) and is_list(holder) and -len(holder) <= key < len(holder):
-        return holder[key]
+    elif is_integer(key):
+        if is_list(holder) and -len(holder) <= key < len(holder):
+            return holder[key]
+    elif not isinstance(holder, Missing):
+        raise Failure(f"`{path}` is read by a text or a place, and the key is {kind_of(key)}")
     return holder if isinstance(holder, Missing) else Missing(path, holder, key)
 
 
@@ -152,17 +155,17 @@ def checked_number(value: Any) -> Any:
 
 
 def weigh(frame: Frame, value: Any) -> None:
-    """Pay for reading the whole of a value."""
+    """Pay for reading the whole of a value: three operations an entry, as it is walked here and then once more."""
     stack = [value]
     while stack:
         current = stack.pop()
         if isinstance(current, str):
             frame.charge_text(len(current))
         elif is_object(current):
-            frame.charge(1 + 2 * len(current))
+            frame.charge(1 + 3 * len(current))
             stack.extend(current.values())
         elif is_list(current):
-            frame.charge(1 + len(current))
+            frame.charge(1 + 3 * len(current))
             stack.extend(current)
 
 
@@ -201,7 +204,7 @@ def equal(frame: Frame, left: Any, right: Any) -> bool:
     stack: list[tuple[Any, Any]] = [(left, right)]
     while stack:
         a, b = stack.pop()
-        frame.charge(1)
+        frame.charge(4)
         if isinstance(a, str) and isinstance(b, str):
             if len(a) == len(b):
                 frame.charge(len(a) // CHARACTERS_PER_OPERATION)
@@ -252,5 +255,9 @@ def contains(frame: Frame, holder: Any, value: Any) -> bool:
     if is_object(holder):
         return isinstance(value, str) and value in holder
     if is_list(holder):
+        if isinstance(value, str):
+            # The common case, at the speed of one comparison an entry.
+            frame.charge(len(holder) * (1 + len(value) // CHARACTERS_PER_OPERATION))
+            return any(isinstance(entry, str) and entry == value for entry in holder)
         return any(equal(frame, entry, value) for entry in holder)
     raise Failure(f"`in` needs a list, an object or a text, and this is {kind_of(holder)}")

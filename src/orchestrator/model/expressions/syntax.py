@@ -69,10 +69,11 @@ def _scan(text: str, at: int, *, embedded: bool) -> int:
         elif character in ")]}":
             if not expected and embedded and text.startswith("}}", at):
                 return at
-            if not expected or expected.pop() != character:
-                raise Failure(
-                    f"`{character}` closes nothing" if not expected else f"unexpected `{character}`"
-                )
+            if not expected:
+                raise Failure(f"`{character}` closes nothing")
+            wanted = expected.pop()
+            if wanted != character:
+                raise Failure(f"unexpected `{character}` where `{wanted}` is due")
         at += 1
     if embedded:
         raise Failure("`{{` is not closed by `}}`; to write braces, use `{{ '{{' }}`")
