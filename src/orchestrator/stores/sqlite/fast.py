@@ -1,0 +1,205 @@
+"""The short path of `commit`: a whole group of common commits in a few calls into SQLite.
+
+Each call into SQLite lets go of Python's global lock, and on a busy event loop it takes milliseconds to get it back;
+three statements for each of a hundred commits would starve. So commits of a common shape are handed over as rows of
+one INSERT into a temporary view, whose trigger does for each row what `commits` does in several statements: the check
+and the change of the queue row in one conditional statement, then the journal row only if that one changed something.
+A commit that isn't accepted there (refused, repeated, held run, path taken) has left nothing, and goes the complete
+path, which finds out why.
+
+The shapes: one lease finished, events added, and either one row enqueued for the same worker (a step of a chain), or
+none (the last step; its index row is written after).
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from orchestrator.stores.contract import Commit, CommitAnswer, Granted, Outcome, RunAdvanced
+from orchestrator.stores.sqlite.codec import pack_events, pack_leases
+from orchestrator.stores.sqlite.commits import apply_commit, update_index, write_summary
+from orchestrator.stores.sqlite.database import Value, int_of, rows
+from orchestrator.stores.sqlite.transaction import RunRef, Transaction
+
+SETUP = """
+CREATE TEMP VIEW chain_steps AS
+SELECT 0 AS id, 0 AS run, 0 AS expected, 0 AS count, '' AS commit_id, 0 AS framed, x'' AS leases, x'' AS events,
+       '' AS worker, '' AS from_path, 0 AS from_epoch, '' AS path, 0 AS epoch, '' AS kind, '' AS queue,
+       0 AS priority, 0 AS now_us, 0 AS due_us, x'' AS payload;
+
+CREATE TEMP TRIGGER take_chain_step INSTEAD OF INSERT ON chain_steps BEGIN
+    UPDATE OR IGNORE main.queue SET
+        path = new.path, kind = new.kind, queue = new.queue, priority = new.priority, queued_us = new.now_us,
+        due_us = new.due_us, epoch = new.epoch, leased_us = new.now_us, lost = 0, note = '', payload = new.payload
+    WHERE run = new.run AND path = new.from_path AND epoch = new.from_epoch AND worker = new.worker AND held = 0
+        AND new.expected = (SELECT last_seq FROM journal WHERE run = new.run ORDER BY last_seq DESC LIMIT 1);
+    INSERT INTO main.journal (id, run, last_seq, count, commit_id, framed, leases, events)
+    SELECT new.id, new.run, new.expected + new.count, new.count, new.commit_id, new.framed, new.leases, new.events
+    WHERE changes() = 1;
+END;
+
+CREATE TEMP VIEW chain_ends AS
+SELECT 0 AS id, 0 AS run, 0 AS expected, 0 AS count, '' AS commit_id, 0 AS framed, x'' AS events,
+       '' AS from_path, 0 AS from_epoch;
+
+CREATE TEMP TRIGGER take_chain_end INSTEAD OF INSERT ON chain_ends BEGIN
+    DELETE FROM main.queue
+    WHERE run = new.run AND path = new.from_path AND epoch = new.from_epoch AND worker IS NOT NULL
+        AND new.expected = (SELECT last_seq FROM journal WHERE run = new.run ORDER BY last_seq DESC LIMIT 1);
+    INSERT INTO main.journal (id, run, last_seq, count, commit_id, framed, leases, events)
+    SELECT new.id, new.run, new.expected + new.count, new.count, new.commit_id, new.framed, NULL, new.events
+    WHERE changes() = 1;
+END;
+"""
+_STEP_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_END_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_SIZES = (128, 64, 32, 16, 8, 4, 2, 1)
+_STEP = "INSERT INTO chain_steps VALUES "
+_END = "INSERT INTO chain_ends VALUES "
+_STEPS = {size: _STEP + ", ".join([_STEP_ROW] * size) for size in _SIZES}
+_ENDS = {size: _END + ", ".join([_END_ROW] * size) for size in _SIZES}
+_ACCEPTED_COUNT = "SELECT count(*) FROM journal WHERE id > ?"
+_ACCEPTED = "SELECT id FROM journal WHERE id > ?"
+
+_Bindings = tuple[Value, ...]
+
+
+class _Taken:
+    """A commit on the short path: its journal id, and the answer that it gets if it was accepted."""
+
+    __slots__ = ("answer", "commit", "journal_id", "place", "run")
+
+    def __init__(
+        self, place: int, commit: Commit, run: RunRef, journal_id: int, answer: CommitAnswer
+    ) -> None:
+        self.place, self.commit, self.run, self.journal_id, self.answer = (
+            place,
+            commit,
+            run,
+            journal_id,
+            answer,
+        )
+
+
+def apply_batch(tx: Transaction, commits: Sequence[Commit]) -> list[CommitAnswer]:
+    """Apply the commits of a whole group; one answer for each, in order."""
+    answers: list[CommitAnswer | None] = [None] * len(commits)
+    crowded = {run_id for run_id, times in Counter(commit.run_id for commit in commits).items() if times > 1}
+    before = tx.journal_id
+    steps: list[_Bindings] = []
+    ends: list[_Bindings] = []
+    taken: list[_Taken] = []
+    for place, commit in enumerate(commits):
+        if commit.run_id in crowded or not _is_common(commit):
+            continue
+        run = tx.find_run(commit.run_id)
+        if run is None or run.namespace != commit.namespace:
+            continue
+        if not commit.enqueue:
+            answer = _end(tx, commit, run, ends)
+        elif tx.registered(commit.worker):
+            answer = _step(tx, commit, run, steps)
+        else:
+            continue
+        taken.append(_Taken(place, commit, run, tx.journal_id, answer))
+    if taken:
+        _insert(tx, _STEPS, steps)
+        _insert(tx, _ENDS, ends)
+        _settle(tx, before, taken, answers)
+    return [
+        apply_commit(tx, commit) if answer is None else answer
+        for commit, answer in zip(commits, answers, strict=True)
+    ]
+
+
+def _is_common(commit: Commit) -> bool:
+    """Whether the commit has one of the shapes of this module."""
+    if not commit.expected or not commit.events or len(commit.stands_on) != 1 or len(commit.enqueue) > 1:
+        return False
+    if commit.withdraw or commit.hold is not None or commit.blobs or commit.snapshot is not None:
+        return False
+    return commit.stands_on[0].finish and (not commit.enqueue or commit.enqueue[0].leased)
+
+
+def _step(tx: Transaction, commit: Commit, run: RunRef, steps: list[_Bindings]) -> CommitAnswer:
+    """Add a step of a chain; the answer that it will have."""
+    done, wanted = commit.stands_on[0], commit.enqueue[0]
+    tx.journal_id += 1
+    tx.epoch += 1
+    assert commit.expected is not None, "a commit with events says after which seq"
+    count = len(commit.events)
+    data, framed = pack_events(commit.events)
+    granted = [Granted(run_id=run.run_id, path=wanted.path, epoch=tx.epoch)]
+    steps.append(
+        (
+            tx.journal_id,
+            run.key,
+            commit.expected,
+            count,
+            commit.commit_id,
+            framed,
+            pack_leases(granted),
+            data,
+            commit.worker,
+            done.path,
+            done.epoch,
+            wanted.path,
+            tx.epoch,
+            wanted.kind.value,
+            wanted.queue,
+            wanted.priority,
+            tx.now_us,
+            tx.now_us + wanted.delay_us,
+            wanted.payload,
+        )
+    )
+    return CommitAnswer(outcome=Outcome.OK, seq=commit.expected + count, leases=granted, now_us=tx.now_us)
+
+
+def _end(tx: Transaction, commit: Commit, run: RunRef, ends: list[_Bindings]) -> CommitAnswer:
+    """Add the end of a chain; the answer that it will have."""
+    done = commit.stands_on[0]
+    tx.journal_id += 1
+    assert commit.expected is not None, "a commit with events says after which seq"
+    count = len(commit.events)
+    data, framed = pack_events(commit.events)
+    ends.append(
+        (
+            tx.journal_id,
+            run.key,
+            commit.expected,
+            count,
+            commit.commit_id,
+            framed,
+            data,
+            done.path,
+            done.epoch,
+        )
+    )
+    return CommitAnswer(outcome=Outcome.OK, seq=commit.expected + count, now_us=tx.now_us)
+
+
+def _insert(tx: Transaction, statements: dict[int, str], pending: list[_Bindings]) -> None:
+    """Hand rows over, in as few statements as their number has binary digits (and one for each 128)."""
+    start = 0
+    for size in _SIZES:
+        while len(pending) - start >= size:
+            flat = [value for row in pending[start : start + size] for value in row]
+            tx.connection.execute(statements[size], flat)
+            start += size
+
+
+def _settle(tx: Transaction, before: int, taken: list[_Taken], answers: list[CommitAnswer | None]) -> None:
+    """Find out which were accepted, and do what remains of them."""
+    found = tx.one(_ACCEPTED_COUNT, (before,))
+    accepted = taken
+    if found is None or int_of(found[0]) != len(taken):
+        ids = {int_of(row[0]) for row in rows(tx.connection, _ACCEPTED, (before,))}
+        accepted = [one for one in taken if one.journal_id in ids]
+    for one in accepted:
+        run, commit, answer = one.run, one.commit, one.answer
+        answers[one.place] = answer
+        if commit.index is not None:
+            update_index(tx, run, commit.index)
+        if commit.summary is not None:
+            write_summary(tx, run, commit.summary)
+        tx.advanced[run.run_id] = RunAdvanced(run_id=run.run_id, workflow=run.workflow, seq=answer.seq)
