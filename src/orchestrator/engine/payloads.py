@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from orchestrator.engine.redaction import Redactor
 from orchestrator.errors import OutputNotStorable
-from orchestrator.kernel.values import NULL, ErrorInfo, Payload
+from orchestrator.kernel.values import NULL, Payload
 from orchestrator.stores.contract import Blob
 
 PLAIN = "json"
@@ -86,7 +86,9 @@ class Codec:
         """
         if value is None:
             return NULL, []
-        data = self._redactor.redact_bytes(to_json(value))
+        data = to_json(value)
+        if self._redactor.touches(data):
+            data = to_json(self._redactor.redact_value(json.loads(data)))
         if len(data) <= self._inline_max:
             return Payload(value=msgspec.Raw(data)), []
         if len(data) > self._payload_max:
@@ -97,8 +99,3 @@ class Codec:
         digest = hashlib.sha256(data).hexdigest()
         blob = Blob(blob_id=digest, codec=PLAIN, data=data)
         return Payload(blob=digest, run=run_id, bytes=len(data), sha256=digest), [blob]
-
-
-def payload_of_error(error: ErrorInfo) -> dict[str, Any]:
-    """An error as plain data."""
-    return msgspec.to_builtins(error)

@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Mapping
+from typing import Any, cast
 from urllib.parse import quote, quote_plus
 
 SECRET_CHARACTERS_MIN = 4
@@ -20,7 +21,7 @@ class Redactor:
                     found.setdefault(form, f"[secret {name}]")
         # Longest first, so that a secret that contains another is replaced whole.
         self._texts = sorted(found.items(), key=lambda item: -len(item[0]))
-        self._bytes = [(form.encode(), mark.encode()) for form, mark in self._texts]
+        self._bytes = [form.encode("utf-8", "surrogatepass") for form, _ in self._texts]
 
     def redact(self, text: str) -> str:
         """The text without secrets."""
@@ -29,12 +30,26 @@ class Redactor:
                 text = text.replace(form, mark)
         return text
 
-    def redact_bytes(self, data: bytes) -> bytes:
-        """JSON text without secrets."""
-        for form, mark in self._bytes:
-            if form in data:
-                data = data.replace(form, mark)
-        return data
+    def touches(self, data: bytes) -> bool:
+        """Whether JSON text may hold a secret."""
+        return any(form in data for form in self._bytes)
+
+    def redact_value(self, value: Any) -> Any:
+        """Plain data without secrets, in texts, keys and numbers; containers are changed in place."""
+        if isinstance(value, str):
+            return self.redact(value)
+        if isinstance(value, bool) or value is None:
+            return value
+        if isinstance(value, int | float):
+            text = str(value)
+            redacted = self.redact(text)
+            return value if redacted == text else redacted
+        if isinstance(value, list):
+            items = cast("list[Any]", value)
+            items[:] = [self.redact_value(item) for item in items]
+            return items
+        pairs = cast("dict[str, Any]", value)
+        return {self.redact(key): self.redact_value(item) for key, item in pairs.items()}
 
 
 def _forms(value: str) -> set[str]:

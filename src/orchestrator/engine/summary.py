@@ -7,7 +7,8 @@ from itertools import islice
 
 import msgspec
 
-from orchestrator.kernel.outlook import Waker, wakers_of
+from orchestrator.engine.explain import Pending, pending_of
+from orchestrator.kernel.outlook import Waker
 from orchestrator.kernel.state import RunState
 from orchestrator.kernel.status import TaskStatus
 from orchestrator.kernel.values import ErrorInfo, ForkOrigin, Parent
@@ -30,14 +31,14 @@ class TaskTotals(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What lists show of a run. `waiting` are the first few of `wakers` wakers; empty times haven't come."""
+    """What lists show of a run. `waiting` are the first few of the `wakers` wakers; empty times haven't come."""
 
     tasks: TaskTotals = TaskTotals()
     created_at: str = ""
     started_at: str = ""
     finished_at: str = ""
     error: ErrorInfo | None = None
-    waiting: tuple[Waker, ...] = ()
+    waiting: tuple[Pending, ...] = ()
     wakers: int = 0
     forked_from: ForkOrigin | None = None
     parent: Parent | None = None
@@ -99,18 +100,16 @@ def task_totals(state: RunState) -> TaskTotals:
     )
 
 
-def _wakers(state: RunState) -> tuple[tuple[Waker, ...], int]:
-    """The first few wakers and their number. What runs or is about to isn't listed task by task."""
+def _wakers(state: RunState) -> tuple[tuple[Pending, ...], int]:
+    """The first few wakers and their number. Of many tasks that are only ready, not each is looked at."""
     if not state.status.live:
         return (), 0
     plain = state.ready == len(state.tasks) and not state.paused and state.ending is None
     if plain and state.ready > WAKERS_MAX:
         first = islice(state.tasks.values(), WAKERS_MAX)
-        return tuple(Waker(kind="queue", path=t.path, node=t.node) for t in first), state.ready
-    wakers = wakers_of(state)
-    # What needs a person or an event from outside says more than "it is queued".
-    wakers.sort(key=lambda waker: waker.kind == "queue")
-    return tuple(wakers[:WAKERS_MAX]), len(wakers)
+        return tuple(Pending(waker=Waker(kind="queue", path=t.path, node=t.node)) for t in first), state.ready
+    pending = pending_of(state)
+    return tuple(pending[:WAKERS_MAX]), len(pending)
 
 
 def _bounded(error: ErrorInfo | None) -> ErrorInfo | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 _IDLE_MAX = 32
 
-type _Job = tuple[Callable[[], Any], asyncio.AbstractEventLoop, asyncio.Future[Any], contextvars.Context]
+_Job = tuple[Callable[[], Any], asyncio.AbstractEventLoop, asyncio.Future[Any], contextvars.Context]
 
 
 class DaemonThreads:

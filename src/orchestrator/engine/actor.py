@@ -1,0 +1,485 @@
+"""The actor of one run: the only place in a process where that run's state is advanced.
+
+Commands gather in its inbox; a turn feeds all of them through the kernel and writes their events as one commit. Only
+when the store has said OK do they count: callers hear of it, new tasks begin. If somebody else advanced the run first,
+the state is thrown away, loaded again, and the same commands are decided again.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import structlog
+
+from orchestrator.engine.finishing import finish_run
+from orchestrator.engine.index import index_of
+from orchestrator.engine.summary import summarize
+from orchestrator.errors import (
+    CommitUnknown,
+    Conflict,
+    Fenced,
+    InternalError,
+    LimitExceeded,
+    NotFound,
+    OrchestratorError,
+    StoreError,
+    StoreIncompatible,
+    StoreUnavailable,
+)
+from orchestrator.kernel.apply import fold
+from orchestrator.kernel.commands import Command, ForkRun, StartRun
+from orchestrator.kernel.events import JOURNAL_FORMAT, RULES_VERSION, Event, decode_all, encode
+from orchestrator.kernel.handle import handle, needs_output
+from orchestrator.kernel.messages import encode_message
+from orchestrator.kernel.outlook import Work, message_path, work_of
+from orchestrator.kernel.state import RunState, decode_state, encode_state
+from orchestrator.kernel.status import RunStatus
+from orchestrator.kernel.values import rfc3339
+from orchestrator.model.definition import Definition
+from orchestrator.stores.contract import (
+    Blob,
+    Commit,
+    CommitAnswer,
+    Enqueue,
+    Lease,
+    LoadedRun,
+    Outcome,
+    TaskKind,
+)
+
+if TYPE_CHECKING:
+    from orchestrator.engine.engine import Engine
+
+CONFLICTS_BEFORE_PAUSE = 3
+_CONFLICT_PAUSE_SECONDS = 0.02
+
+Done = Callable[["Accepted | BaseException"], None]
+
+log: Any = structlog.get_logger("orchestrator.run")
+
+
+class Accepted:
+    """A command was carried out and is durable: its events (none for a repeat), and the run's state right after.
+
+    The state belongs to the actor: read it at once, don't keep or change it.
+    """
+
+    __slots__ = ("events", "state")
+
+    def __init__(self, events: Sequence[Event], state: RunState) -> None:
+        self.events = events
+        self.state = state
+
+
+class Item:
+    """One command on its way, with the lease that it stands on."""
+
+    __slots__ = ("blobs", "command", "done", "epoch", "events", "finish", "impatient", "path")
+
+    def __init__(
+        self,
+        command: Command,
+        done: Done,
+        *,
+        path: str | None = None,
+        epoch: int = 0,
+        finish: bool = True,
+        blobs: Sequence[Blob] = (),
+        impatient: bool = False,
+    ) -> None:
+        self.command = command
+        self.done = done
+        self.path = path
+        self.epoch = epoch
+        self.finish = finish
+        self.blobs = blobs
+        self.impatient = impatient
+        self.events: Sequence[Event] = ()
+
+
+class RunActor:
+    """See the module. Everything here happens on the engine's event loop."""
+
+    __slots__ = (
+        "_busy",
+        "_conflicts",
+        "_engine",
+        "_in_flight",
+        "_inbox",
+        "_indexed",
+        "_reserved",
+        "_snapshot_seq",
+        "definition",
+        "known_seq",
+        "run_id",
+        "running",
+        "stale",
+        "state",
+    )
+
+    def __init__(self, engine: "Engine", run_id: str) -> None:
+        self._engine = engine
+        self.run_id = run_id
+        self.state: RunState | None = None
+        self.definition: Definition | None = None
+        self.known_seq = 0
+        self.stale = False
+        self.running: dict[str, Any] = {}
+        self._inbox: list[Item] = []
+        self._in_flight: list[Item] = []
+        self._busy = False
+        self._conflicts = 0
+        self._indexed: RunStatus | None = None
+        self._snapshot_seq = 0
+        self._reserved = 0
+
+    @property
+    def idle(self) -> bool:
+        """Nothing on its way, nothing running."""
+        return not (self._busy or self._inbox or self.running)
+
+    @property
+    def committing(self) -> bool:
+        """A commit of ours is on its way: what the store tells of the run may be our own doing."""
+        return bool(self._in_flight)
+
+    def post(self, item: Item) -> None:
+        """Put a command into the inbox; `item.done` is called once, when it is durable or refused."""
+        self._inbox.append(item)
+        if not self._busy:
+            self._busy = True
+            self._engine.loop.call_soon(self._turn)
+
+    def refresh(self) -> None:
+        """The store may know more than we do: load before the next turn, and look at once if tasks run here."""
+        self.stale = True
+        if self.running and not self._busy:
+            self._busy = True
+            self._engine.loop.call_soon(self._turn)
+
+    def adopt(self, state: RunState, definition: Definition) -> None:
+        """Begin with a state that has no journal yet: a new run, or a fork of another."""
+        self.state, self.definition = state, definition
+
+    async def loaded(self) -> tuple[RunState, Definition]:
+        """The state, loaded if need be. Only for one who reads it before the next await.
+
+        Raises:
+            NotFound, StoreError: it can't be loaded.
+        """
+        if self.state is None or self.definition is None or (self.stale and not self._in_flight):
+            await self._load()
+        assert self.state is not None and self.definition is not None
+        return self.state, self.definition
+
+    # --- one turn -------------------------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        if self.state is None or self.definition is None or self.stale:
+            self._engine.spawn(self._load_then_turn(), name=f"load {self.run_id}")
+            return
+        items, self._inbox = self._inbox, []
+        events, accepted = self._decide(items, self.state, self.definition)
+        state = self.state
+        if state is None:  # a rule was broken: what was decided is thrown away, the good commands come again
+            self._inbox[:0] = accepted
+            self._next()
+            return
+        if events and needs_output(state, self.definition):
+            self._engine.spawn(self._finish_then_write(events, accepted), name=f"finish {self.run_id}")
+            return
+        self._write(events, accepted, ())
+
+    def _decide(
+        self, items: list[Item], state: RunState, definition: Definition
+    ) -> tuple[list[Event], list[Item]]:
+        events: list[Event] = []
+        accepted: list[Item] = []
+        now_us = self._engine.now_us()
+        for item in items:
+            try:
+                item.events = handle(
+                    state,
+                    item.command,
+                    now_us=now_us,
+                    definition=definition,
+                    cancel_grace_us=self._engine.cancel_grace_us,
+                )
+            except (Conflict, LimitExceeded) as refusal:
+                item.done(refusal)
+                continue
+            except Exception as bug:  # one run's broken rule must not end the worker
+                log.exception("a rule was broken", run=self.run_id, command=type(item.command).__name__)
+                self.state = None
+                accepted.extend(items[items.index(item) + 1 :])
+                item.done(bug if isinstance(bug, OrchestratorError) else InternalError(repr(bug)))
+                return [], accepted
+            events.extend(item.events)
+            accepted.append(item)
+        return events, accepted
+
+    async def _finish_then_write(self, events: list[Event], accepted: list[Item]) -> None:
+        state, definition = self.state, self.definition
+        assert state is not None and definition is not None
+        engine = self._engine
+        try:
+            command, blobs = await finish_run(
+                state,
+                definition,
+                store=engine.store,
+                codec=engine.codec,
+                redactor=engine.redactor,
+                now=rfc3339(engine.now_us()),
+            )
+        except (OrchestratorError, KeyError) as error:
+            self._forget_state()
+            self._retry_or_fail(accepted, error)
+            return
+        events.extend(handle(state, command, now_us=engine.now_us(), definition=definition))
+        self._write(events, accepted, blobs)
+
+    def _write(self, events: list[Event], accepted: list[Item], blobs: Sequence[Blob]) -> None:
+        leases: dict[str, Lease] = {}
+        all_blobs = list(blobs)
+        impatient = bool(accepted)
+        for item in accepted:
+            if item.path is not None:
+                known = leases.get(item.path)
+                finish = item.finish or (known is not None and known.finish)
+                leases[item.path] = Lease(path=item.path, epoch=item.epoch, finish=finish)
+            all_blobs.extend(item.blobs)
+            impatient = impatient and item.impatient
+        if not events and not leases:
+            self._answer(accepted)
+            self._next()
+            return
+        assert self.state is not None and self.definition is not None
+        self._in_flight = accepted
+        commit = self._build(events, list(leases.values()), all_blobs, self.state, self.definition)
+        self._engine.committer.submit(commit, self._answered, impatient=impatient)
+
+    def _build(
+        self, events: list[Event], leases: list[Lease], blobs: list[Blob], state: RunState, definition: Definition
+    ) -> Commit:
+        engine = self._engine
+        work = work_of(events, state, definition) if events else Work()
+        index = None
+        if events and state.status is not self._indexed:
+            index = index_of(state)
+        snapshot = None
+        if state.seq - self._snapshot_seq >= self._snapshot_interval(state) or (
+            self.known_seq == 0 and state.forked_from is not None
+        ):
+            snapshot = encode_state(state)
+        return Commit(
+            commit_id=engine.new_commit_id(),
+            run_id=self.run_id,
+            namespace=state.namespace,
+            expected=self.known_seq if events else None,
+            worker=engine.worker_name,
+            events=[encode(event) for event in events],
+            stands_on=leases,
+            withdraw=work.withdraw,
+            hold=work.hold,
+            enqueue=self._enqueue(work, leases, definition, state),
+            blobs=blobs,
+            snapshot=snapshot,
+            summary=summarize(state) if events else None,
+            index=index,
+        )
+
+    def _snapshot_interval(self, state: RunState) -> int:
+        size = len(state.values) + len(state.tasks) + len(state.visits)
+        return max(self._engine.config.snapshot_every, 2 * size)
+
+    def _enqueue(
+        self, work: Work, leases: list[Lease], definition: Definition, state: RunState
+    ) -> list[Enqueue]:
+        rows: list[Enqueue] = []
+        if work.rows:
+            now_us = self._engine.now_us()
+            leasable = 0
+            worker = self._engine.worker
+            if worker is not None and not state.paused:
+                leasable = worker.reserve(len(work.rows), freed=sum(lease.finish for lease in leases))
+            self._reserved = leasable
+            for row in work.rows:
+                due = max(0, row.due_us - now_us)
+                task = state.tasks.get(row.path)
+                leased = not row.timer and due == 0 and leasable > 0 and task is not None
+                if leased and worker is not None and task is not None:
+                    leased = worker.knows(definition.nodes[task.node])
+                leasable -= leased
+                kind = TaskKind.TIMER if row.timer else TaskKind.EXECUTE
+                rows.append(Enqueue(path=row.path, kind=kind, delay_us=due, leased=leased))
+        for message in work.messages:
+            payload = encode_message(message)
+            rows.append(Enqueue(path=message_path(message), kind=TaskKind.MESSAGE, payload=payload))
+        return rows
+
+    # --- the answer -----------------------------------------------------------------------------------------------
+
+    def _answered(self, answer: CommitAnswer | BaseException) -> None:
+        items, self._in_flight = self._in_flight, []
+        worker = self._engine.worker
+        if worker is not None and self._reserved:
+            worker.unreserve(self._reserved)
+        self._reserved = 0
+        if isinstance(answer, BaseException):
+            self._forget_state()
+            self._retry_or_fail(items, answer)
+        elif answer.outcome is Outcome.OK:
+            self._committed(items, answer)
+        elif answer.outcome is Outcome.FENCED:
+            self._forget_state()
+            lost = set(answer.lost)
+            kept = [item for item in items if item.path not in lost]
+            for item in items:
+                if item.path in lost:
+                    item.done(Fenced(f"the lease on `{item.path}` of run {self.run_id} is gone"))
+            self._inbox[:0] = kept
+            self._next()
+        else:
+            self._conflicted(items)
+
+    def _committed(self, items: list[Item], answer: CommitAnswer) -> None:
+        self._conflicts = 0
+        state = self.state
+        assert state is not None
+        if any(item.events for item in items):
+            self.known_seq = state.seq
+            if state.status is not self._indexed:
+                self._indexed = state.status
+            if state.seq - self._snapshot_seq >= self._snapshot_interval(state):
+                self._snapshot_seq = state.seq
+        self._answer(items)
+        self._engine.committed(self, state, items, answer.leases)
+        self._next()
+
+    def _conflicted(self, items: list[Item]) -> None:
+        self._forget_state()
+        if isinstance(items[0].command, StartRun | ForkRun):
+            for item in items:
+                item.done(Conflict(f"run {self.run_id} exists", reason="run_exists"))
+            self._next()
+            return
+        self._conflicts += 1
+        self._inbox[:0] = items
+        if self._conflicts <= CONFLICTS_BEFORE_PAUSE:
+            self._next()
+            return
+        pause = self._engine.random.uniform(0, _CONFLICT_PAUSE_SECONDS * self._conflicts)
+        self._engine.loop.call_later(pause, self._next)
+
+    def _retry_or_fail(self, items: list[Item], error: BaseException) -> None:
+        """After an outage: patient commands come again, the others hear of it. Any other error is theirs."""
+        passing = isinstance(error, StoreUnavailable | CommitUnknown) and not self._engine.closing
+        again = [item for item in items if passing and not item.impatient]
+        for item in items:
+            if item not in again:
+                item.done(error)
+        self._inbox[:0] = again
+        self._engine.loop.call_later(_CONFLICT_PAUSE_SECONDS if again else 0, self._next)
+
+    def _answer(self, items: list[Item]) -> None:
+        state = self.state
+        assert state is not None
+        for item in items:
+            item.done(Accepted(item.events, state))
+
+    def _next(self) -> None:
+        if self._inbox or (self.stale and self.running):
+            self._engine.loop.call_soon(self._turn)
+        else:
+            self._busy = False
+            self._engine.rests(self)
+
+    # --- loading --------------------------------------------------------------------------------------------------
+
+    def _forget_state(self) -> None:
+        self.state = None
+        self.stale = True
+
+    async def _load_then_turn(self) -> None:
+        try:
+            await self._load()
+        except (StoreUnavailable, CommitUnknown) as error:
+            items, self._inbox = self._inbox, []
+            self._retry_or_fail(items, error)
+        except (OrchestratorError, msgspec.ValidationError) as error:
+            items, self._inbox = self._inbox, []
+            for item in items:
+                item.done(error if isinstance(error, OrchestratorError) else _unreadable(self.run_id, error))
+            self._busy = False
+            self._engine.rests(self)
+        else:
+            if self.state is not None:
+                self._engine.refreshed(self, self.state)
+            if self._inbox:
+                self._turn()
+            else:
+                self._next()
+
+    async def _load(self) -> None:
+        self.stale = False
+        try:
+            loaded = await self._engine.store.load(self.run_id)
+            if loaded is None:
+                raise NotFound("run", self.run_id)
+            state = restore(loaded)
+            definition = await self._engine.definitions.get(
+                state.workflow, state.version, namespace=state.namespace
+            )
+        except BaseException:
+            self.stale = True
+            raise
+        self.state, self.definition = state, definition
+        self.known_seq, self._snapshot_seq = loaded.seq, loaded.snapshot_seq
+        self._indexed = RunStatus(loaded.index.status)
+
+
+def restore(loaded: LoadedRun) -> RunState:
+    """The state of a loaded run.
+
+    Raises:
+        StoreIncompatible: a newer release wrote it.
+        StoreError: it can't be read.
+    """
+    try:
+        state = decode_state(loaded.snapshot) if loaded.snapshot is not None else RunState()
+        fold(state, list(decode_all(loaded.events)))
+    except msgspec.ValidationError as error:
+        raise _unreadable(loaded.run_id, error) from None
+    if state.format > JOURNAL_FORMAT or state.rules > RULES_VERSION:
+        raise StoreIncompatible(
+            f"run {loaded.run_id} has journal format {state.format} and rules {state.rules}; this release knows "
+            f"{JOURNAL_FORMAT} and {RULES_VERSION}"
+        )
+    return state
+
+
+def _unreadable(run_id: str, error: Exception) -> StoreError:
+    return StoreIncompatible(f"the journal of run {run_id} can't be read by this release: {error}")
+
+
+async def wait_for(actor: RunActor, command: Command, *, blobs: Sequence[Blob] = ()) -> Accepted:
+    """Post a command that stands on no lease, and wait until it is durable.
+
+    Raises:
+        Conflict, LimitExceeded: the kernel refused it.
+        NotFound: there is no such run.
+        StoreError: the store failed; StoreUnavailable means that nothing happened.
+    """
+    future: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
+
+    def done(result: Accepted | BaseException) -> None:
+        if future.done():
+            return
+        if isinstance(result, BaseException):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
+
+    actor.post(Item(command, done, blobs=blobs, impatient=True))
+    return await future

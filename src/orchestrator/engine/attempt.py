@@ -1,0 +1,346 @@
+"""One attempt of one task: from a lease to the command that tells the kernel how it ended.
+
+Whatever the node's code does (raise, return what can't be stored, exit, hang, swallow its cancellation), the outcome
+is a command for this task and nothing else.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from pydantic import BaseModel
+
+from orchestrator.engine.actor import Accepted, Item, RunActor
+from orchestrator.engine.context import StepInDoubt, Suspension, TaskContext
+from orchestrator.engine.failures import error_info
+from orchestrator.engine.live import LiveTask, LogLine
+from orchestrator.engine.redaction import Redactor
+from orchestrator.engine.scope import NO_BLOBS, TaskValues, fetch_blobs, payloads_of_task
+from orchestrator.engine.watchdog import LoopBlocked
+from orchestrator.errors import Conflict, NodeError, OrchestratorError, RetryLater, TaskTimeout
+from orchestrator.kernel.commands import (
+    AbandonTask,
+    Command,
+    CompleteTask,
+    DoubtTask,
+    FailTask,
+    RouteChoice,
+    SkipTask,
+    StartTask,
+    StopRequest,
+    SuspendTask,
+)
+from orchestrator.kernel.state import RunState, TaskState
+from orchestrator.kernel.values import Payload, Timing, rfc3339
+from orchestrator.model.declarations import Effect
+from orchestrator.model.definition import Definition, NodeDefinition
+from orchestrator.sdk.node import BaseNode
+from orchestrator.sdk.results import Route, Stop
+from orchestrator.stores.contract import Blob
+
+if TYPE_CHECKING:
+    from orchestrator.engine.worker import Worker
+
+ENDING = "ending"
+TIMEOUT = "timeout"
+LEASE_LOST = "lease"
+"""Why an attempt was told to end."""
+
+_UNWIND_SECONDS = 5.0
+"""How long code may take to end after it was cancelled, before its outcome is recorded without it."""
+
+log: Any = structlog.get_logger("orchestrator.task")
+
+
+class Attempt:
+    """See the module. Made when the lease is there; `start` runs it, `ended` of the worker hears of its command."""
+
+    __slots__ = (
+        "_ctx",
+        "_outcome",
+        "_task",
+        "_timer",
+        "actor",
+        "announced",
+        "blobs_to_commit",
+        "depth",
+        "epoch",
+        "granted_us",
+        "live",
+        "node",
+        "number",
+        "params_written",
+        "path",
+        "queued_us",
+        "reason",
+        "run_id",
+        "started_us",
+        "state_task",
+        "task",
+        "values",
+        "worker",
+        "workflow",
+    )
+
+    def __init__(
+        self,
+        worker: "Worker",
+        actor: RunActor,
+        state: RunState,
+        task: TaskState,
+        definition: Definition,
+        *,
+        epoch: int,
+        queued_us: int,
+    ) -> None:
+        self.worker = worker
+        self.actor = actor
+        self.run_id = state.run_id
+        self.workflow = state.workflow
+        self.depth = state.depth
+        self.state_task = task
+        self.path = task.path
+        self.number = task.attempt
+        self.node: NodeDefinition = definition.nodes[task.node]
+        self.params_written: Mapping[str, Any] = definition.document.nodes[task.node].params
+        self.epoch = epoch
+        self.queued_us = queued_us
+        self.granted_us = self.started_us = worker.now_us()
+        self.values = TaskValues(state, task, NO_BLOBS)
+        self.blobs_to_commit: list[Blob] = []
+        self.reason: str | None = None
+        self.announced = False
+        self.live: LiveTask | None = None
+        self.task: asyncio.Task[None] | None = None
+        self._ctx: TaskContext | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._outcome = False
+        self._task = task
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    def start(self, state: RunState) -> None:
+        """Run it as a task of the event loop."""
+        payloads = [p for p in payloads_of_task(state, self._task) if p.blob is not None]
+        loop = self.worker.engine.loop
+        self.task = loop.create_task(self._run(state, payloads), name=f"{self.run_id}/{self.path}")
+
+    def tell(self, reason: str) -> None:
+        """Ask the attempt to end. Its first reason counts."""
+        if self.reason is not None or self._outcome:
+            return
+        self.reason = reason
+        if self._ctx is not None:
+            self._ctx.cancelled = True
+        if self.task is not None and not self.task.done():
+            self.task.cancel()
+        if reason == TIMEOUT:
+            self.worker.engine.loop.call_later(_UNWIND_SECONDS, self._give_up_on_code)
+
+    def _give_up_on_code(self) -> None:
+        if not self._outcome:
+            log.warning("the code ignores its cancellation; going on without it", run=self.run_id, task=self.path)
+            self._end(self._told())
+
+    async def _run(self, state: RunState, blob_payloads: Sequence[Payload]) -> None:
+        try:
+            if blob_payloads:
+                blobs = await fetch_blobs(self.worker.engine.store, blob_payloads, run_id=self.run_id)
+                self.values = TaskValues(state, self._task, blobs)
+            command = await self._outcome_of()
+        except asyncio.CancelledError:
+            command = self._told()
+        except Suspension as suspension:
+            command = SuspendTask(path=self.path, waits=suspension.waits)
+        except StepInDoubt as doubt:
+            command = DoubtTask(path=self.path, reason=self.redactor.redact(doubt.reason))
+        except LoopBlocked:
+            command = self._failed(BlockedLoop(self.worker.engine.config.blocked_after_seconds))
+        except RetryLater as later:
+            delay = later.delay_seconds
+            later_us = self.node.retry.initial_us if delay is None else max(0, round(delay * 1_000_000))
+            command = self._failed(later, later_us=later_us)
+        except BaseException as error:  # noqa: BLE001 -- the one edge that records a task's failure, SystemExit too
+            command = self._failed(error)
+        self._end(command)
+
+    def _end(self, command: Command | None) -> None:
+        if self._outcome:
+            return
+        self._outcome = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self.worker.ended(self, command)
+
+    async def _outcome_of(self) -> Command:
+        task, node, worker = self._task, self.node, self.worker
+        if task.started or task.open_step is not None:
+            return DoubtTask(path=self.path, reason="the worker that ran the attempt is gone, its outcome is unknown")
+        secrets = worker.engine.config.secrets
+        if node.when is not None and not node.when.evaluate(self.values.scope(node.references, secrets)):
+            return SkipTask(path=self.path)
+        node_class = worker.engine.registry.get(node.declaration.name)
+        if node.params.constant:
+            written = node.params.evaluate({})
+        else:
+            written = node.params.evaluate(self.values.scope(node.references, secrets))
+        params = node_class.parse_params(written)
+        if _effect_of(node_class, params, node) is Effect.IRREVERSIBLE:
+            await self.record(StartTask(path=self.path, worker=worker.name))
+        ctx = self._ctx = TaskContext(self, task, node)
+        self.live = worker.began(self)
+        self._arm_timeout()
+        instance = node_class()
+        if node_class.is_async:
+            result = await instance.execute(params, ctx)
+        else:
+            result = await self.in_thread(lambda: instance.execute(params, ctx))
+        if self.reason is not None and self.reason != ENDING:
+            raise asyncio.CancelledError  # too late; of a run that is stopping a result is taken
+        await ctx.finish()
+        return self._completed(node_class, result, ctx)
+
+    def _arm_timeout(self) -> None:
+        seconds = self.node.timeout_us / 1_000_000
+        self._timer = self.worker.engine.loop.call_later(seconds, self.tell, TIMEOUT)
+
+    def _completed(self, node_class: type[BaseNode], result: Any, ctx: TaskContext) -> Command:
+        route: RouteChoice | None = None
+        stop: StopRequest | None = None
+        output = result
+        if isinstance(result, Route):
+            route = RouteChoice(
+                targets=result.targets,
+                reason=None if result.reason is None else self.redactor.redact(result.reason),
+                confidence=result.confidence,
+                by=result.by,
+            )
+            output = result.output
+        elif isinstance(result, Stop):
+            stop = StopRequest(succeed=result.succeed, message=result.message)
+            output = result.output
+        if output is result or isinstance(output, BaseModel):
+            output = node_class.dump_output(output)
+        payload, blobs = self.encode(output)
+        self.blobs_to_commit.extend(blobs)
+        variables: dict[str, Payload] = {}
+        for name, value in ctx.new_variables.items():
+            variables[name], blobs = self.encode(value)
+            self.blobs_to_commit.extend(blobs)
+        return CompleteTask(
+            path=self.path, output=payload, route=route, stop=stop, variables=variables, timing=self._timing()
+        )
+
+    def _failed(self, error: BaseException, *, later_us: int | None = None) -> Command:
+        return FailTask(
+            path=self.path,
+            error=error_info(error, self._task, self.redactor),
+            draw=self.worker.engine.random.random(),
+            later_us=later_us,
+            timing=self._timing(),
+        )
+
+    def _told(self) -> Command | None:
+        """The command for an attempt that was told to end; None: the lease is gone, there is nothing to say."""
+        if self.reason == TIMEOUT:
+            return self._failed(TaskTimeout(self.node.timeout_us / 1_000_000))
+        if self.reason == ENDING:
+            return AbandonTask(path=self.path)
+        if self.reason is None:
+            return self._failed(OwnCancellation())
+        return None
+
+    def _timing(self) -> Timing:
+        return Timing(
+            worker=self.worker.name, queued_at=rfc3339(self.queued_us), started_at=rfc3339(self.started_us)
+        )
+
+    # --- what the context needs -------------------------------------------------------------------------------------
+
+    @property
+    def redactor(self) -> Redactor:
+        """Hides secrets."""
+        return self.worker.engine.redactor
+
+    def now_us(self) -> int:
+        """The store's time."""
+        return self.worker.now_us()
+
+    def encode(self, value: Any) -> tuple[Payload, list[Blob]]:
+        """A value as a payload of this run."""
+        return self.worker.engine.codec.encode(value, run_id=self.run_id)
+
+    def know_blobs(self, blobs: Sequence[Blob]) -> None:
+        """Blobs that were just written are read back without asking the store."""
+        if blobs:
+            self.values.add_blobs({(self.run_id, blob.blob_id): blob.data for blob in blobs})
+
+    def in_thread(self, fn: Callable[[], Any]) -> "asyncio.Future[Any]":
+        """Run plain code beside the loop."""
+        return self.worker.threads.run(fn)
+
+    async def record(self, command: Command, blobs: Sequence[Blob] = ()) -> None:
+        """Make a step (or a start) durable before the code goes on.
+
+        Raises:
+            asyncio.CancelledError: the task is no longer ours; the code is unwound.
+        """
+        future: asyncio.Future[None] = self.worker.engine.loop.create_future()
+
+        def done(result: Accepted | BaseException) -> None:
+            if future.done():
+                return
+            if isinstance(result, BaseException):
+                future.set_exception(result)
+            else:
+                future.set_result(None)
+
+        self.actor.post(Item(command, done, path=self.path, epoch=self.epoch, finish=False, blobs=blobs))
+        try:
+            await future
+        except Conflict as refusal:
+            if self.reason is None:
+                self.reason = ENDING if refusal.reason == "stopping" else LEASE_LOST
+            raise asyncio.CancelledError from refusal
+        except OrchestratorError as lost:
+            if self.reason is None:
+                self.reason = LEASE_LOST
+            raise asyncio.CancelledError from lost
+
+    def log(self, message: str, level: str) -> None:
+        """A line of the task's log."""
+        self.worker.log_line(self, LogLine(at=rfc3339(self.now_us()), level=level, message=self.redactor.redact(message)))
+
+    def progress(self, done: float, total: float | None, message: str | None) -> None:
+        """How far it is."""
+        self.worker.progressed(self, done, total, message)
+
+
+class OwnCancellation(OrchestratorError):
+    """The node's code cancelled itself: an asyncio.CancelledError that nobody asked for."""
+
+    code = "cancelled_error"
+
+    def __init__(self) -> None:
+        super().__init__("the node's code was cancelled by itself (asyncio.CancelledError)")
+
+
+class BlockedLoop(NodeError):
+    """The node's code kept the event loop from running; everything else in the process stood still."""
+
+    code = "blocked_loop"
+    retryable = False
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"the node's code blocked the event loop for more than {seconds:g} s; await what takes long, or write a "
+            "plain `def execute`, which runs in a thread"
+        )
+
+
+def _effect_of(node_class: type[BaseNode], params: BaseModel, node: NodeDefinition) -> Effect:
+    """What the class says of these params, but never less careful than what the version is pinned to allows."""
+    effect = node_class.effect_for(params)
+    return effect if effect.rank <= node.effect.rank or node.effect is not Effect.IRREVERSIBLE else node.effect
+

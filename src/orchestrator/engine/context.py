@@ -1,0 +1,346 @@
+"""The context of one attempt: how a node's code sees its run, and asks for durable things (`sdk.Context`).
+
+Steps are matched by key, else by name and order, and their arguments are compared by hash. A wait that has no answer
+yet raises `Suspension`, which unwinds the node's code; the attempt's runner then suspends the task.
+"""
+
+import functools
+import hashlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.engine.failures import clean, error_info
+from orchestrator.engine.payloads import to_json
+from orchestrator.errors import NodeError, NotFound, PermanentFailure, RetryLater, StepMismatch, UsageError
+from orchestrator.kernel.commands import RecordStep, StartStep
+from orchestrator.kernel.state import StepState, TaskState
+from orchestrator.kernel.values import ErrorInfo, Wait, rfc3339
+from orchestrator.model.declarations import Effect
+from orchestrator.model.definition import NodeDefinition
+from orchestrator.sdk.context import Arrival, LogLevel
+from orchestrator.sdk.errors import ChildFailed, SignalTimeout
+
+if TYPE_CHECKING:
+    from orchestrator.engine.attempt import Attempt
+
+STEP_NAME_CHARACTERS_MAX = 200
+
+
+class Suspension(BaseException):
+    """Unwinds a node's code to its runner. Not an Exception, so that `except Exception` lets it pass."""
+
+    def __init__(self, waits: tuple[Wait, ...]) -> None:
+        self.waits = waits
+        super().__init__("the task waits; let this pass")
+
+
+class StepInDoubt(BaseException):
+    """An irreversible step failed in a way that leaves its outcome unknown; unwinds the node's code."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class TaskContext:
+    """Implements `sdk.Context` for one attempt."""
+
+    def __init__(self, attempt: "Attempt", task: TaskState, node: NodeDefinition) -> None:
+        self._attempt = attempt
+        self._task = task
+        self._node = node
+        self._counts: dict[str, int] = {}
+        self._busy_step: str | None = None
+        self._failed: RecordStep | None = None
+        self.cancelled = False
+        self.new_variables: dict[str, Any] = {}
+        self.steps: dict[str, StepState] = dict(task.steps)
+
+    # --- what it sees -----------------------------------------------------------------------------------------------
+
+    @property
+    def run_id(self) -> str:
+        return self._attempt.run_id
+
+    @property
+    def workflow(self) -> str:
+        return self._attempt.values.run["workflow"]
+
+    @property
+    def version(self) -> int:
+        return self._attempt.values.run["version"]
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        return self._attempt.values.run["labels"]
+
+    @property
+    def node_id(self) -> str:
+        return self._task.node
+
+    @property
+    def path(self) -> str:
+        return self._task.path
+
+    @property
+    def attempt(self) -> int:
+        return self._attempt.number
+
+    @property
+    def max_attempts(self) -> int:
+        return self._node.retry.max_attempts
+
+    @functools.cached_property
+    def input(self) -> Any:
+        return self._attempt.values.input()
+
+    @functools.cached_property
+    def previous(self) -> Any:
+        return self._attempt.values.previous()
+
+    @functools.cached_property
+    def arrivals(self) -> Sequence[Arrival]:
+        values = self._attempt.values
+        origin = values.previous_origin
+        if origin.sources is not None:
+            found = [
+                Arrival(source, values.output(one.path), one.path)
+                for source, several in origin.sources.items()
+                for one in several
+                if one.path is not None
+            ]
+            return tuple(found)
+        if origin.path is None:
+            return ()
+        return (Arrival(origin.path.partition("@")[0], values.output(origin.path), origin.path),)
+
+    @functools.cached_property
+    def variables(self) -> Mapping[str, Any]:
+        return self._attempt.values.variables()
+
+    @property
+    def params_written(self) -> Mapping[str, Any]:
+        return self._attempt.params_written
+
+    @property
+    def allowed_routes(self) -> tuple[str, ...]:
+        return self._node.allowed
+
+    @property
+    def idempotency_key(self) -> str:
+        return f"{self.run_id}/{self.path}"
+
+    @property
+    def sub_depth(self) -> int:
+        return self._attempt.depth
+
+    def step_idempotency_key(self, name: str, /) -> str:
+        return f"{self.idempotency_key}#{name}"
+
+    # --- live -------------------------------------------------------------------------------------------------------
+
+    def log(self, message: str, /, *, level: LogLevel = "info", **fields: Any) -> None:
+        tail = "".join(f" {name}={value!r}" for name, value in fields.items())
+        self._attempt.log(clean(f"{message}{tail}"), level)
+
+    def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
+        self._attempt.progress(done, total, None if message is None else clean(message))
+
+    def set_variables(self, **values: Any) -> None:
+        self.new_variables.update(values)
+
+    # --- steps ------------------------------------------------------------------------------------------------------
+
+    async def step(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        /,
+        *args: Any,
+        key: str | None = None,
+        effect: Effect = Effect.WRITE,
+        **kwargs: Any,
+    ) -> Any:
+        step = self._name_step(name, key)
+        digest = _digest(args, kwargs)
+        recorded = self.steps.get(step)
+        if recorded is not None:
+            return self._answer(step, name, digest, recorded)
+        if self._busy_step is not None and key is None:
+            raise StepMismatch(
+                f"step `{step}` begins while step `{self._busy_step}` runs; steps at the same time need a `key` each"
+            )
+        await self._flush_failed()
+        before, self._busy_step = self._busy_step, step if key is None else self._busy_step
+        try:
+            return await self._run_step(step, name, digest, effect, functools.partial(fn, *args, **kwargs))
+        finally:
+            self._busy_step = before
+
+    async def _run_step(
+        self, step: str, name: str, digest: str, effect: Effect, call: "functools.partial[Any]"
+    ) -> Any:
+        attempt = self._attempt
+        irreversible = effect is Effect.IRREVERSIBLE
+        if irreversible:
+            await attempt.record(StartStep(path=self.path, step=step, name=name, args_sha256=digest))
+        started_at = rfc3339(attempt.now_us())
+        record = functools.partial(
+            RecordStep,
+            path=self.path,
+            step=step,
+            name=name,
+            args_sha256=digest,
+            effect=effect.value,
+            started_at=started_at,
+        )
+        try:
+            if inspect.iscoroutinefunction(call.func):
+                result = await call()
+            else:
+                result = await attempt.in_thread(call)
+                if inspect.isawaitable(result):
+                    result = await result
+            payload, blobs = attempt.encode(result)
+        except RetryLater:
+            raise
+        except PermanentFailure as error:
+            if irreversible:
+                raise StepInDoubt(f"the irreversible step `{step}` failed: {error}") from error
+            info = error_info(error, self._task, attempt.redactor)
+            await attempt.record(record(error=info))
+            self._remember(step, name, digest, error=info)
+            raise
+        except Exception as error:
+            if irreversible:
+                raise StepInDoubt(f"the irreversible step `{step}` failed: {error}") from error
+            # Recorded only if the node's code goes on all the same: then it is the step's final answer.
+            self._failed = record(error=error_info(error, self._task, attempt.redactor))
+            raise
+        await attempt.record(record(result=payload), blobs)
+        self._remember(step, name, digest)
+        self.steps[step].result = payload
+        attempt.know_blobs(blobs)
+        return attempt.values.read(payload)
+
+    async def _flush_failed(self) -> None:
+        failed, self._failed = self._failed, None
+        if failed is not None and failed.step not in self.steps:
+            await self._attempt.record(failed)
+            self._remember(failed.step, failed.name, failed.args_sha256, error=failed.error)
+
+    async def finish(self) -> None:
+        """The node's code returned: a failed step that it survived has its final answer."""
+        await self._flush_failed()
+
+    def _remember(self, step: str, name: str, digest: str, *, error: ErrorInfo | None = None) -> None:
+        self.steps[step] = StepState(name=name, args_sha256=digest, error=error)
+
+    def _name_step(self, name: str, key: str | None) -> str:
+        if not name or len(name) > STEP_NAME_CHARACTERS_MAX:
+            raise UsageError(f"a step's name has 1 to {STEP_NAME_CHARACTERS_MAX} characters, not {len(name)}")
+        if key is not None:
+            return f"{name}[{key}]"
+        count = self._counts[name] = self._counts.get(name, 0) + 1
+        return name if count == 1 else f"{name}#{count}"
+
+    def _answer(self, step: str, name: str, digest: str, recorded: StepState) -> Any:
+        if recorded.name != name or recorded.args_sha256 not in ("", digest):
+            raise StepMismatch(
+                f"step `{step}` of `{self.path}`: the journal has `{recorded.name}` with arguments "
+                f"{recorded.args_sha256}, the code asks for `{name}` with arguments {digest}; "
+                "a recorded step's name and arguments must stay the same"
+            )
+        if recorded.error is not None:
+            raise RecordedFailure(recorded.error)
+        return self._attempt.values.read(recorded.result)
+
+    # --- waiting ----------------------------------------------------------------------------------------------------
+
+    async def sleep(self, seconds: float | timedelta, /, *, key: str | None = None) -> None:
+        delay_us = _microseconds(seconds)
+        await self._wait("sleep", key, lambda step: Wait(step=step, kind="timer", due_us=self._due(delay_us)))
+
+    async def sleep_until(self, moment: datetime, /, *, key: str | None = None) -> None:
+        if moment.tzinfo is None:
+            raise UsageError(f"sleep_until({moment!r}): the time has no time zone; add one, such as datetime.UTC")
+        span = moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+        due_us = span // timedelta(microseconds=1)
+        await self._wait("sleep_until", key, lambda step: Wait(step=step, kind="timer", due_us=due_us))
+
+    async def wait_for_signal(
+        self, name: str, /, *, timeout: float | timedelta | None = None, key: str | None = None
+    ) -> Any:
+        limit_us = None if timeout is None else _microseconds(timeout)
+
+        def wait(step: str) -> Wait:
+            due_us = None if limit_us is None else self._due(limit_us)
+            return Wait(step=step, kind="signal", name=name, due_us=due_us)
+
+        recorded = await self._wait(f"signal:{name}", key, wait)
+        if recorded.error is not None:
+            seconds = None if limit_us is None else limit_us / 1_000_000
+            raise SignalTimeout(name, timeout_seconds=seconds)
+        return self._attempt.values.read(recorded.result)
+
+    async def run_workflow(
+        self, name: str, input: Any = None, /, *, version: int | None = None, key: str | None = None
+    ) -> Any:
+        def wait(step: str) -> Wait:
+            payload, blobs = self._attempt.encode(input)
+            self._attempt.blobs_to_commit.extend(blobs)
+            run = child_id(self.run_id, self.path, step, self._task.generation)
+            return Wait(step=step, kind="child", run=run, workflow=name, version=version, input=payload)
+
+        recorded = await self._wait(f"workflow:{name}", key, wait)
+        error = recorded.error
+        if error is None:
+            return self._attempt.values.read(recorded.result)
+        if error.type == NotFound.code:
+            raise NotFound("workflow", name)
+        status = "cancelled" if error.type == "child_cancelled" else "failed"
+        raise ChildFailed(name, status=status, error={"type": error.type, "message": error.message})
+
+    async def _wait(self, name: str, key: str | None, make: Callable[[str], Wait]) -> StepState:
+        step = self._name_step(name, key)
+        recorded = self.steps.get(step)
+        if recorded is not None:
+            return recorded
+        await self._flush_failed()
+        known = self._task.waits.get(step)
+        raise Suspension((known if known is not None else make(step),))
+
+    def _due(self, delay_us: int) -> int:
+        return self._attempt.now_us() + delay_us
+
+
+class RecordedFailure(NodeError):
+    """A step's recorded final failure, raised again under its own type."""
+
+    code = "step_failed"
+    retryable = False
+
+    def __init__(self, error: ErrorInfo) -> None:
+        self.error = error
+        super().__init__(f"{error.type}: {error.message}")
+
+
+def child_id(run_id: str, path: str, step: str, generation: int) -> str:
+    """The id of a child run: the same however often the parent's code asks for it."""
+    text = f"{run_id}\0{path}\0{step}\0{generation}"
+    return "run_" + hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _digest(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    if not args and not kwargs:
+        return ""
+    return hashlib.sha256(to_json([args, dict(sorted(kwargs.items()))])).hexdigest()[:16]
+
+
+def _microseconds(span: float | timedelta) -> int:
+    seconds = span.total_seconds() if isinstance(span, timedelta) else float(span)
+    if not 0 <= seconds < 100 * 366 * 86_400:
+        raise UsageError(f"a wait of {seconds} s can't be meant; use 0 s to 100 years")
+    return round(seconds * 1_000_000)

@@ -1,0 +1,301 @@
+"""The engine of one process: its run actors, its committer, its clock. API, command line and worker share it.
+
+It never does anything by itself: a `Worker` claims tasks and runs them, a `Service` brings in what people ask for.
+"""
+
+import asyncio
+import random
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.engine.actor import Accepted, Item, RunActor, restore, wait_for
+from orchestrator.engine.clock import StoreClock
+from orchestrator.engine.committer import Committer
+from orchestrator.engine.config import EngineConfig
+from orchestrator.engine.definitions import Definitions
+from orchestrator.engine.live import LiveTasks
+from orchestrator.engine.payloads import Codec
+from orchestrator.engine.redaction import Redactor
+from orchestrator.engine.scope import fetch_blobs, read_payload
+from orchestrator.errors import Conflict, NotFound
+from orchestrator.kernel.apply import apply
+from orchestrator.kernel.commands import Command, ForkRun, StartRun
+from orchestrator.kernel.events import Event, RunStarted, decode
+from orchestrator.kernel.state import RunState, decode_state, encode_state
+from orchestrator.kernel.values import Payload
+from orchestrator.sdk.registry import Registry
+from orchestrator.stores.contract import Blob, Granted, RunAdvanced, Store, Wake
+
+if TYPE_CHECKING:
+    from orchestrator.engine.worker import Worker
+
+ACTORS_IDLE_MAX = 256
+
+Observer = Callable[[RunState, Sequence[Event]], None]
+
+
+class Engine:
+    """See the module. `open` before use, `close` after; all within one event loop.
+
+    `observers` are called on the loop with every group that this process made durable, and the state after it.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        *,
+        config: EngineConfig | None = None,
+        clock: StoreClock | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.store = store
+        self.registry = registry
+        self.config = config or EngineConfig()
+        self.clock = clock or StoreClock()
+        self.random = rng or random.Random(secrets.randbits(64))
+        self.redactor = Redactor(self.config.secrets)
+        self.codec = Codec(
+            inline_bytes_max=self.config.inline_payload_bytes_max,
+            payload_bytes_max=self.config.payload_bytes_max,
+            redactor=self.redactor,
+        )
+        self.definitions = Definitions(store)
+        self.committer = Committer(store, heard=self.clock.heard)
+        self.live = LiveTasks()
+        self.worker: Worker | None = None
+        self.observers: list[Observer] = []
+        self.cancel_grace_us = round(self.config.cancel_grace_seconds * 1_000_000)
+        self.closing = False
+        self._actors: dict[str, RunActor] = {}
+        self._resting: OrderedDict[str, None] = OrderedDict()
+        self._background: set[asyncio.Task[None]] = set()
+        self._stashed: dict[str, list[Blob]] = {}
+        self._unsubscribe: Callable[[], None] | None = None
+        self._commit_prefix = f"{self.random.getrandbits(64):016x}"
+        self._commits = 0
+        self.loop: asyncio.AbstractEventLoop
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Hear the store's time and its wake-ups. The store is open already.
+
+        Raises:
+            StoreUnavailable: it doesn't answer.
+        """
+        self.loop = asyncio.get_running_loop()
+        self.clock.heard(await self.store.now_us())
+        self._unsubscribe = self.store.subscribe(self._woken)
+
+    async def close(self) -> None:
+        """Write what waits, then let go. The store stays open."""
+        self.closing = True
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+        await self.committer.close(within_seconds=self.config.drain_seconds)
+        for task in list(self._background):
+            task.cancel()
+        if self._background:
+            await asyncio.wait(self._background, timeout=1.0)
+
+    def now_us(self) -> int:
+        """The store's time, in microseconds since the epoch."""
+        return self.clock.now_us()
+
+    @property
+    def worker_name(self) -> str:
+        """The name that leases are given to; empty where no worker runs."""
+        return self.worker.name if self.worker is not None else ""
+
+    def new_commit_id(self) -> str:
+        """A fresh commit id."""
+        self._commits += 1
+        return f"{self._commit_prefix}{self._commits:x}"
+
+    def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
+        """Run something beside, and keep it alive until it ends."""
+        task = self.loop.create_task(work, name=name)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    # --- commands ---------------------------------------------------------------------------------------------------
+
+    async def command(self, run_id: str, command: Command, *, blobs: Sequence[Blob] = ()) -> RunState:
+        """Carry out a command, durably. The state that comes back must not be changed, nor kept over an await.
+
+        Raises:
+            NotFound: there is no such run.
+            Conflict, LimitExceeded: the run's state doesn't allow it.
+            StoreUnavailable: nothing happened. CommitUnknown: it may have happened; commands can be repeated.
+        """
+        return (await self.carry_out(run_id, command, blobs=blobs)).state
+
+    async def carry_out(self, run_id: str, command: Command, *, blobs: Sequence[Blob] = ()) -> Accepted:
+        """`command` that also gives the events."""
+        return await wait_for(self.actor(run_id), command, blobs=blobs)
+
+    async def create(self, command: StartRun, *, blobs: Sequence[Blob] = ()) -> tuple[RunState, bool]:
+        """Start a run; False if a run with this id exists already, whose state comes back as it is.
+
+        Raises:
+            NotFound: no such version. StoreUnavailable: nothing happened.
+        """
+        definition = await self.definitions.get(command.workflow, command.version, namespace=command.namespace)
+        actor = self.actor(command.run_id)
+        if actor.state is None and actor.idle:
+            actor.adopt(RunState(), definition)
+        stashed = self._stashed.pop(command.run_id, [])
+        try:
+            accepted = await wait_for(actor, command, blobs=[*blobs, *stashed])
+        except Conflict as refusal:
+            if refusal.reason != "run_exists":
+                raise
+            return await self.read_state(command.run_id), False
+        return accepted.state, True
+
+    async def fork(
+        self,
+        parent_run: str,
+        *,
+        seq: int,
+        run_id: str,
+        input: Payload | None = None,
+        variables: Mapping[str, Payload] | None = None,
+        version: int | None = None,
+        blobs: Sequence[Blob] = (),
+    ) -> RunState:
+        """A new run that continues the parent's state at `seq`, the end of one of its groups.
+
+        Raises:
+            NotFound: no such run, or version. Conflict: `seq` isn't the end of a group.
+        """
+        parent = await self.state_at(parent_run, seq)
+        if parent.seq != seq:
+            raise Conflict(
+                f"event {seq} of run {parent_run} is not the end of a group; the one before ends at {parent.seq}",
+                reason="not_a_group_boundary",
+            )
+        state = decode_state(encode_state(parent))
+        state.seq = 0
+        definition = await self.definitions.get(
+            state.workflow, version or state.version, namespace=state.namespace
+        )
+        actor = self.actor(run_id)
+        actor.adopt(state, definition)
+        command = ForkRun(
+            run_id=run_id,
+            parent_run=parent_run,
+            seq=seq,
+            version=version,
+            input=input,
+            variables=dict(variables or {}),
+        )
+        return (await wait_for(actor, command, blobs=blobs)).state
+
+    def stash_blobs(self, run_id: str, blobs: Sequence[Blob]) -> None:
+        """Blobs that the run's first commit takes along."""
+        if blobs:
+            self._stashed.setdefault(run_id, []).extend(blobs)
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    async def read_state(self, run_id: str) -> RunState:
+        """The state as committed, a copy of the caller's own.
+
+        Raises:
+            NotFound: there is no such run.
+        """
+        loaded = await self.store.load(run_id)
+        if loaded is None:
+            raise NotFound("run", run_id)
+        return restore(loaded)
+
+    async def state_at(self, run_id: str, seq: int) -> RunState:
+        """The state at the end of the last group that lies within the first `seq` events, a copy.
+
+        Raises:
+            NotFound: there is no such run.
+        """
+        events = [decode(line) for line in await self._whole_journal(run_id, seq)]
+        if not events:
+            raise NotFound("run", run_id)
+        first = events[0]
+        state = RunState()
+        if isinstance(first, RunStarted) and first.forked_from is not None:
+            state = await self.state_at(first.forked_from.run, first.forked_from.seq)
+            state.seq = 0
+        following = await self.store.read_journal(run_id, after=events[-1].seq, limit=1)
+        cut = decode(following[0]).group if following else events[-1].seq + 1
+        for event in events:
+            if event.seq >= cut:
+                break
+            apply(state, event)
+        return state
+
+    async def _whole_journal(self, run_id: str, seq: int) -> list[bytes]:
+        lines: list[bytes] = []
+        while len(lines) < seq:
+            more = await self.store.read_journal(run_id, after=len(lines), limit=min(1000, seq - len(lines)))
+            if not more:
+                break
+            lines.extend(more)
+        return lines
+
+    def encode(self, value: Any, *, run_id: str) -> tuple[Payload, list[Blob]]:
+        """A value as a payload of the run, and the blob to commit with it. Raises OutputNotStorable."""
+        return self.codec.encode(value, run_id=run_id)
+
+    async def decode(self, payload: Payload | None, *, run_id: str) -> Any:
+        """The value of a payload, its blob fetched if need be; None for no payload."""
+        blobs = await fetch_blobs(self.store, [payload], run_id=run_id)
+        return read_payload(payload, blobs, run_id=run_id)
+
+    # --- actors -----------------------------------------------------------------------------------------------------
+
+    def actor(self, run_id: str) -> RunActor:
+        """The run's actor in this process."""
+        actor = self._actors.get(run_id)
+        if actor is None:
+            actor = self._actors[run_id] = RunActor(self, run_id)
+        self._resting.pop(run_id, None)
+        return actor
+
+    def rests(self, actor: RunActor) -> None:
+        """Called by an actor that has nothing to do: keep it for a while, forget those that rest the longest."""
+        if not actor.idle:
+            return
+        if actor.state is None or not actor.state.status.live:
+            self._actors.pop(actor.run_id, None)
+            return
+        self._resting[actor.run_id] = None
+        self._resting.move_to_end(actor.run_id)
+        while len(self._resting) > ACTORS_IDLE_MAX:
+            oldest, _ = self._resting.popitem(last=False)
+            self._actors.pop(oldest, None)
+
+    def committed(
+        self, actor: RunActor, state: RunState, items: Sequence[Item], leases: Sequence[Granted]
+    ) -> None:
+        """Called by an actor whose commit is durable."""
+        if self.worker is not None:
+            self.worker.granted(actor, state, leases)
+        if self.observers:
+            events = [event for item in items for event in item.events]
+            for observer in self.observers:
+                observer(state, events)
+
+    def refreshed(self, actor: RunActor, state: RunState) -> None:
+        """Called by an actor that has loaded what others recorded."""
+        if self.worker is not None:
+            self.worker.look_at(actor, state)
+
+    def _woken(self, wake: Wake) -> None:
+        if isinstance(wake, RunAdvanced):
+            actor = self._actors.get(wake.run_id)
+            if actor is not None and wake.seq != actor.known_seq and not actor.committing:
+                actor.refresh()
+        elif self.worker is not None:
+            self.worker.woken(wake)

@@ -1,0 +1,37 @@
+"""The output of a run that is over: the workflow's `output`, or a map of its sinks. Evaluated here, recorded by the kernel."""
+
+from typing import Any
+
+from orchestrator.engine.payloads import Codec
+from orchestrator.engine.redaction import Redactor
+from orchestrator.engine.scope import TaskValues, fetch_blobs, output_reads, payloads_of_task
+from orchestrator.errors import ExpressionFailed, OutputNotStorable
+from orchestrator.kernel.commands import FinishRun
+from orchestrator.kernel.state import RunState, TaskState
+from orchestrator.kernel.values import ErrorInfo, Reads
+from orchestrator.model.definition import Definition
+from orchestrator.stores.contract import Blob, Store
+
+
+async def finish_run(
+    state: RunState, definition: Definition, *, store: Store, codec: Codec, redactor: Redactor, now: str
+) -> tuple[FinishRun, list[Blob]]:
+    """The command that ends the run, and the blob of its output if that is large."""
+    try:
+        value = await _output(state, definition, store, now)
+        payload, blobs = codec.encode(value, run_id=state.run_id)
+    except (ExpressionFailed, OutputNotStorable) as error:
+        info = ErrorInfo(type=error.code, message=redactor.redact(str(error)), retryable=False)
+        return FinishRun(error=info), []
+    return FinishRun(output=payload), blobs
+
+
+async def _output(state: RunState, definition: Definition, store: Store, now: str) -> Any:
+    template = definition.output
+    reads = Reads(nodes=dict(state.sinks)) if template is None else output_reads(state, template.references)
+    reader = TaskState(path="", node="", visit=0, reads=reads, scheduled_at=now)
+    blobs = await fetch_blobs(store, payloads_of_task(state, reader), run_id=state.run_id)
+    values = TaskValues(state, reader, blobs)
+    if template is None:
+        return {node: values.output(path) for node, path in state.sinks.items()}
+    return template.evaluate(values.scope(template.references, {}))

@@ -1,0 +1,136 @@
+"""The values that a task's expressions and code see: read from the run's state, blobs fetched beforehand."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from orchestrator.engine.payloads import from_json
+from orchestrator.errors import InternalError
+from orchestrator.kernel.state import RunState, TaskState, origin_keys
+from orchestrator.kernel.values import Origin, Payload, Reads
+from orchestrator.model.expressions import References
+from orchestrator.stores.contract import Store
+
+Blobs = dict[tuple[str, str], bytes]
+
+NO_BLOBS: Blobs = {}
+
+
+async def fetch_blobs(store: Store, payloads: Iterable[Payload | None], *, run_id: str) -> Blobs:
+    """The blobs that these payloads name.
+
+    Raises:
+        InternalError: the store doesn't have one of them.
+    """
+    blobs: Blobs = {}
+    for payload in payloads:
+        if payload is None or payload.blob is None:
+            continue
+        key = (payload.run or run_id, payload.blob)
+        if key not in blobs:
+            blob = await store.load_blob(*key)
+            if blob is None:
+                raise InternalError(f"blob {payload.blob} of run {key[0]} is missing")
+            blobs[key] = blob.data
+    return blobs
+
+
+def read_payload(payload: Payload | None, blobs: Blobs, *, run_id: str) -> Any:
+    """Fresh plain data; None for no payload."""
+    if payload is None:
+        return None
+    if payload.blob is None:
+        return from_json(payload.value)
+    return from_json(blobs[(payload.run or run_id, payload.blob)])
+
+
+def payloads_of_task(state: RunState, task: TaskState) -> list[Payload]:
+    """Everything that the task may read, its recorded steps and the run's input included."""
+    keys = {*origin_keys(task.previous), *task.reads.nodes.values(), *task.reads.variables.values()}
+    found = [state.payload(key) for key in keys]
+    found += [step.result for step in task.steps.values() if step.result is not None]
+    if state.input is not None:
+        found.append(state.input)
+    return found
+
+
+class TaskValues:
+    """What one task may read, taken from the state when its attempt begins; decoded where it is asked for.
+
+    It keeps its own references, so the state may move on (or be thrown away) while the task runs.
+    """
+
+    __slots__ = ("_blobs", "_input", "_payloads", "_reads", "previous_origin", "run", "scheduled_at")
+
+    def __init__(self, state: RunState, task: TaskState, blobs: Blobs) -> None:
+        self._blobs = blobs
+        self._input = state.input
+        self._reads = task.reads
+        self.previous_origin = task.previous
+        self.scheduled_at = task.scheduled_at
+        self.run = run_facts(state)
+        self._payloads = {key: state.payload(key) for key in origin_keys(task.previous)}
+        for table in (task.reads.nodes, task.reads.variables):
+            for key in table.values():
+                self._payloads[key] = state.payload(key)
+
+    def add_blobs(self, blobs: Blobs) -> None:
+        """Blobs that became known since."""
+        self._blobs = {**self._blobs, **blobs}
+
+    def input(self) -> Any:
+        """The run's input."""
+        return self.read(self._input)
+
+    def read(self, payload: Payload | None) -> Any:
+        """A payload as fresh data."""
+        return read_payload(payload, self._blobs, run_id=self.run["id"])
+
+    def output(self, path: str) -> Any:
+        """The output of a task that led here."""
+        return self.read(self._payloads[path])
+
+    def previous(self) -> Any:
+        """What `previous` is."""
+        return self._render(self.previous_origin)
+
+    def variables(self) -> dict[str, Any]:
+        """The variables that the node's expressions name."""
+        return {name: self.output(key) for name, key in self._reads.variables.items()}
+
+    def scope(self, references: References, secrets: Mapping[str, str]) -> dict[str, Any]:
+        """The names that the expressions may use; only what they do use is decoded."""
+        scope: dict[str, Any] = {"run": self.run, "now": self.scheduled_at, "secrets": secrets}
+        scope["nodes"] = {node: self.output(key) for node, key in self._reads.nodes.items()}
+        scope["vars"] = self.variables()
+        if references.input:
+            scope["input"] = self.input()
+        if references.previous:
+            scope["previous"] = self.previous()
+        return scope
+
+    def _render(self, origin: Origin) -> Any:
+        if origin.sources is not None:
+            rendered = {node: [self._render(one) for one in several] for node, several in origin.sources.items()}
+            return {node: several[0] if len(several) == 1 else several for node, several in rendered.items()}
+        return None if origin.path is None else self.output(origin.path)
+
+
+def run_facts(state: RunState) -> dict[str, Any]:
+    """What `run` is in expressions."""
+    return {
+        "id": state.run_id,
+        "workflow": state.workflow,
+        "version": state.version,
+        "labels": dict(state.labels),
+        "created_at": state.created_at,
+    }
+
+
+def output_reads(state: RunState, references: References) -> Reads:
+    """What the workflow's `output` reads at the end of the run."""
+    nodes = state.latest if references.all_nodes else references.nodes
+    variables = state.variables if references.all_variables else references.variables
+    return Reads(
+        nodes={n: state.latest[n] for n in nodes if n in state.latest},
+        variables={v: state.variables[v] for v in variables if v in state.variables},
+    )

@@ -1,0 +1,78 @@
+"""What a new run needs before its first event: its version, its variables, its input checked."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.engine.scope import fetch_blobs, read_payload
+from orchestrator.errors import NotFound
+from orchestrator.kernel.commands import StartRun
+from orchestrator.kernel.values import Parent, Payload, rfc3339
+from orchestrator.stores.contract import Blob
+
+if TYPE_CHECKING:
+    from orchestrator.engine.engine import Engine
+
+
+async def prepare_start(
+    engine: "Engine",
+    *,
+    run_id: str,
+    workflow: str,
+    version: int | None,
+    namespace: str,
+    payload: Payload | None,
+    labels: Mapping[str, str] | None = None,
+    parent: Parent | None = None,
+    depth: int = 0,
+    request: str = "",
+) -> StartRun:
+    """The command that starts a run of a workflow's current (or the named) version.
+
+    The workflow's `vars` are evaluated here, once, over `input`, `run` and `now`. The input isn't checked against the
+    schema: whoever lets people start runs does that, and says what is wrong in its own words.
+
+    Raises:
+        NotFound: no such workflow or version.
+        ExpressionFailed: a variable can't be evaluated.
+    """
+    row = await engine.store.get_version(workflow, version, namespace=namespace)
+    if row is None:
+        what = "workflow" if version is None else f"version {version} of workflow"
+        raise NotFound(what, workflow)
+    definition = await engine.definitions.get(row.name, row.version, namespace=namespace)
+    all_labels = {**definition.labels, **(labels or {})}
+    blobs = await fetch_blobs(engine.store, [payload], run_id=run_id)
+    now = rfc3339(engine.now_us())
+    run = {
+        "id": run_id,
+        "workflow": row.name,
+        "version": row.version,
+        "labels": all_labels,
+        "created_at": now,
+    }
+    scope: dict[str, Any] = {
+        "input": read_payload(payload, blobs, run_id=run_id),
+        "run": run,
+        "now": now,
+        "nodes": {},
+        "vars": {},
+        "secrets": engine.config.secrets,
+    }
+    variables: dict[str, Payload] = {}
+    new_blobs: list[Blob] = []
+    for name, value in definition.variables.evaluate(scope).items():
+        variables[name], more = engine.codec.encode(value, run_id=run_id)
+        new_blobs.extend(more)
+    engine.stash_blobs(run_id, new_blobs)
+    return StartRun(
+        run_id=run_id,
+        workflow=row.name,
+        version=row.version,
+        namespace=namespace,
+        input=payload,
+        labels=all_labels,
+        variables=variables,
+        parent=parent,
+        depth=depth,
+        request=request,
+    )

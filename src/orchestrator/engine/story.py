@@ -1,0 +1,264 @@
+"""The journal in words: what each event and each live notice tells a person who follows a run.
+
+One pure function for events (`tell`), one for events as the API shows them (`tell_view`), one for notices
+(`tell_notice`). The worker's log, `orchestrator run` and `runs tail` all say the same.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from orchestrator.engine import words
+from orchestrator.engine.payload_views import without_payloads
+from orchestrator.kernel import events as e
+from orchestrator.kernel.values import Chosen, ErrorInfo, Timing, Wait, microseconds
+
+
+class Line(NamedTuple):
+    """One line of a log: its level (`debug`, `info`, `warning`, `error`) and the sentence."""
+
+    level: str
+    text: str
+
+
+def tell(event: e.Event) -> Line:
+    """What an event says to a person."""
+    return _TELL[type(event)](event)
+
+
+def tell_view(view: Mapping[str, Any]) -> Line:
+    """As `tell`, of an event as the API shows it. A kind that this release doesn't know is named, and that is all."""
+    try:
+        event = msgspec.convert(without_payloads(view), e.AnyEvent)
+    except msgspec.ValidationError:
+        where = f"{view['path']}: " if view.get("path") else ""
+        return Line("info", f"{where}{view.get('kind', 'event')}")
+    return tell(event)
+
+
+def tell_notice(notice: Mapping[str, Any]) -> Line:
+    """What a live notice says to a person."""
+    path, message = notice.get("path", ""), notice.get("message")
+    match notice.get("kind"):
+        case "task_started":
+            attempt = notice.get("attempt") or 1
+            return Line("info", f"{path} started" + (f" (attempt {attempt})" if attempt > 1 else ""))
+        case "task_progress":
+            return Line("info", f"{path}: {_progress(notice)}")
+        case "task_log":
+            level = notice.get("level")
+            known = level if level in ("debug", "info", "warning", "error") else "info"
+            return Line(known, f"{path}: {message or ''}")
+        case _:
+            return Line("debug", f"{path}: {message or notice.get('kind', 'notice')}")
+
+
+def _progress(notice: Mapping[str, Any]) -> str:
+    done, total = notice.get("done"), notice.get("total")
+    share = f"{done:g} of {total:g}" if done is not None and total else f"{done:g}" if done is not None else ""
+    return ", ".join(part for part in (notice.get("message"), share) if part) or "goes on"
+
+
+# --- the run ------------------------------------------------------------------------------------------------------
+
+
+def _run_started(event: e.RunStarted) -> Line:
+    origin = event.forked_from
+    if origin is not None:
+        return Line("info", f"run {event.run_id} continues {origin.run} from event {origin.seq} as a fork")
+    child = f", for {event.parent.path} of {event.parent.run}" if event.parent is not None else ""
+    return Line("info", f"run {event.run_id} of {event.workflow} (version {event.version}) started{child}")
+
+
+def _variables_set(event: e.VariablesSet) -> Line:
+    return Line("debug", f"{event.path or 'the run'} set {words.names(list(event.values))}")
+
+
+def _signal_received(event: e.SignalReceived) -> Line:
+    sender = f" from {event.sender}" if event.sender else ""
+    return Line("info", f"signal `{event.name}` came{sender}")
+
+
+def _run_paused(event: e.RunPaused) -> Line:
+    return Line("info", f"paused by {event.by}{_because(event.reason)}")
+
+
+def _run_resumed(event: e.RunResumed) -> Line:
+    return Line("info", f"resumed by {event.by}{_because(event.reason)}")
+
+
+def _budget_exceeded(event: e.BudgetExceeded) -> Line:
+    if event.budget == "duration":
+        return Line("warning", f"the budget of {words.duration(event.limit)} is spent")
+    return Line("warning", f"the budget of {event.limit:,} {event.budget} is spent")
+
+
+def _cancel_requested(event: e.CancelRequested) -> Line:
+    return Line("info", f"{event.by} cancels the run{_because(event.reason)}")
+
+
+def _run_stopping(event: e.RunStopping) -> Line:
+    if event.error is not None:
+        return Line("warning", f"the run stops: {_error(event.error)}")
+    return Line("info", "the run stops: a node said so")
+
+
+def _run_retried(event: e.RunRetried) -> Line:
+    again = f": {words.names(event.reopened)} again" if event.reopened else ""
+    return Line("info", f"{event.by} retries the run{again}{_because(event.reason)}")
+
+
+def _run_succeeded(event: e.RunSucceeded) -> Line:
+    return Line("info", "the run succeeded")
+
+
+def _run_failed(event: e.RunFailed) -> Line:
+    where = f" at {event.error.path}" if event.error.path else ""
+    return Line("error", f"the run failed{where}: {_error(event.error)}")
+
+
+def _run_cancelled(event: e.RunCancelled) -> Line:
+    return Line("info", f"the run is cancelled{_because(event.reason)}")
+
+
+# --- tasks --------------------------------------------------------------------------------------------------------
+
+
+def _task_scheduled(event: e.TaskScheduled) -> Line:
+    return Line("debug", f"{event.path} is ready")
+
+
+def _task_started(event: e.TaskStarted) -> Line:
+    return Line("info", f"{event.path} began attempt {event.attempt}; it must not happen twice")
+
+
+def _step_started(event: e.StepStarted) -> Line:
+    return Line("info", f"{event.path} began step `{event.name}`; it must not happen twice")
+
+
+def _step_recorded(event: e.StepRecorded) -> Line:
+    took = _took(event.started_at, event.at)
+    if event.error is not None:
+        return Line("warning", f"{event.path}: step `{event.name}` failed{took}: {_error(event.error)}")
+    return Line("debug", f"{event.path}: step `{event.name}` done{took}")
+
+
+def _decision_made(event: e.DecisionMade) -> Line:
+    chosen = f"chose {_targets(event.chosen)}" if event.chosen else "chose to end its path"
+    reason = f", because {words.shortened(event.reason, characters=500)}" if event.reason else ""
+    sure = f", {event.confidence:.0%} sure" if event.confidence is not None else ""
+    by = f"{event.by} {event.model}" if event.model else event.by
+    allowed = f"; allowed: {', '.join(event.allowed)}" if event.allowed else ""
+    return Line("info", f"{event.path} {chosen}{reason} ({by}{sure}{allowed})")
+
+
+def _targets(chosen: list[Chosen]) -> str:
+    nodes = " and ".join(dict.fromkeys(c.node for c in chosen))
+    labels = " and ".join(dict.fromkeys(c.label for c in chosen if c.label is not None))
+    return f"{nodes} (`{labels}`)" if labels and labels != nodes else nodes
+
+
+def _task_completed(event: e.TaskCompleted) -> Line:
+    return Line("info", f"{event.path} completed{_in(event.timing, event.at)}")
+
+
+def _task_failed(event: e.TaskFailed) -> Line:
+    if event.retry_us is not None:
+        delay = words.duration(event.retry_us - microseconds(event.at))
+        if event.deferred:
+            return Line("info", f"{event.path} asks for another try in {delay}: {event.error.message}")
+        return Line("warning", f"retry of {event.path} in {delay}: {_error(event.error)}")
+    handled = f"; goes on with {words.names(event.arrivals)}" if event.arrivals else ""
+    return Line("warning", f"{event.path} failed{_in(event.timing, event.at)}: {_error(event.error)}{handled}")
+
+
+def _task_skipped(event: e.TaskSkipped) -> Line:
+    return Line("info", f"{event.path} skipped{_because(event.reason)}")
+
+
+def _task_cancelled(event: e.TaskCancelled) -> Line:
+    if event.unknown:
+        return Line("warning", f"{event.path} withdrawn, it may have happened{_because(event.reason)}")
+    return Line("info", f"{event.path} withdrawn{_because(event.reason)}")
+
+
+def _task_suspended(event: e.TaskSuspended) -> Line:
+    waits = ", ".join(_wait(wait, microseconds(event.at)) for wait in event.waits[: words.NAMES_SHOWN_MAX])
+    return Line("info", f"{event.path} waits {waits or 'for nothing'}")
+
+
+def _wait(wait: Wait, now_us: int) -> str:
+    until = words.moment(wait.due_us, now_us=now_us) if wait.due_us is not None else ""
+    if wait.kind == "signal":
+        return f"for signal `{wait.name}`" + (f" until {until}" if until else "")
+    if wait.kind == "child":
+        return f"for run {wait.run} of {wait.workflow}"
+    return f"until {until}"
+
+
+def _task_resumed(event: e.TaskResumed) -> Line:
+    came = {"timer": "its time has come", "signal": "its signal came", "child": "its run ended"}
+    if event.by == "timeout":
+        return Line("warning", f"{event.path} goes on: its signal did not come in time")
+    failed = f" with {_error(event.error)}" if event.error is not None else ""
+    return Line("info", f"{event.path} goes on: {came.get(event.by, event.by)}{failed}")
+
+
+def _task_in_doubt(event: e.TaskInDoubt) -> Line:
+    step = f" (step `{event.step}`)" if event.step else ""
+    return Line("warning", f"{event.path}{step} is in doubt, a person must resolve it{_because(event.reason)}")
+
+
+def _task_resolved(event: e.TaskResolved) -> Line:
+    return Line("info", f"{event.by} resolved {event.path}: {event.action}{_because(event.message)}")
+
+
+# --- parts --------------------------------------------------------------------------------------------------------
+
+
+def _error(error: ErrorInfo) -> str:
+    return words.shortened(f"{error.type}: {error.message}", characters=500)
+
+
+def _because(reason: str | None) -> str:
+    return f": {words.shortened(reason, characters=500)}" if reason else ""
+
+
+def _in(timing: Timing, at: str) -> str:
+    return _took(timing.started_at, at)
+
+
+def _took(started_at: str, at: str) -> str:
+    if not started_at or not at:
+        return ""
+    return f" in {words.duration(microseconds(at) - microseconds(started_at))}"
+
+
+_TELL: dict[type[e.Event], Callable[[Any], Line]] = {
+    e.RunStarted: _run_started,
+    e.VariablesSet: _variables_set,
+    e.SignalReceived: _signal_received,
+    e.RunPaused: _run_paused,
+    e.RunResumed: _run_resumed,
+    e.BudgetExceeded: _budget_exceeded,
+    e.CancelRequested: _cancel_requested,
+    e.RunStopping: _run_stopping,
+    e.RunRetried: _run_retried,
+    e.RunSucceeded: _run_succeeded,
+    e.RunFailed: _run_failed,
+    e.RunCancelled: _run_cancelled,
+    e.TaskScheduled: _task_scheduled,
+    e.TaskStarted: _task_started,
+    e.StepStarted: _step_started,
+    e.StepRecorded: _step_recorded,
+    e.DecisionMade: _decision_made,
+    e.TaskCompleted: _task_completed,
+    e.TaskFailed: _task_failed,
+    e.TaskSkipped: _task_skipped,
+    e.TaskCancelled: _task_cancelled,
+    e.TaskSuspended: _task_suspended,
+    e.TaskResumed: _task_resumed,
+    e.TaskInDoubt: _task_in_doubt,
+    e.TaskResolved: _task_resolved,
+}

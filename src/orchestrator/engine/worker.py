@@ -1,0 +1,547 @@
+"""The worker: claims due tasks, runs their nodes, and keeps its leases honest.
+
+It reacts to wake-ups and to the next due time that a claim reported; a slow poll is only the net below. What it holds
+is in `_attempts`, by run and path; the heartbeat's answer is compared with it, both ways.
+"""
+
+import asyncio
+import socket
+import time
+from collections.abc import Coroutine, Sequence
+from os import getpid
+from typing import Any
+
+import msgspec
+import structlog
+
+from orchestrator.engine.actor import Accepted, Item, RunActor
+from orchestrator.engine.attempt import ENDING, LEASE_LOST, Attempt
+from orchestrator.engine.delivery import deliver
+from orchestrator.engine.engine import Engine
+from orchestrator.engine.heartbeat import Heartbeat
+from orchestrator.engine.live import LiveTask, LogLine
+from orchestrator.engine.threads import DaemonThreads
+from orchestrator.engine.watchdog import Watchdog
+from orchestrator.errors import Conflict, Fenced, NotFound, OrchestratorError, StoreError
+from orchestrator.kernel.commands import AbandonTask, Command, Deadline, DoubtTask, FailTask, FireTimer
+from orchestrator.kernel.outlook import BUDGET, GRACE, next_budget_row, row_of
+from orchestrator.kernel.state import RunState
+from orchestrator.kernel.status import TaskStatus
+from orchestrator.kernel.values import ErrorInfo, rfc3339
+from orchestrator.model.definition import NodeDefinition
+from orchestrator.stores.contract import (
+    Claim,
+    Commit,
+    Enqueue,
+    Granted,
+    HeartbeatAnswer,
+    Lease,
+    Notice,
+    QueueWake,
+    TaskKind,
+    Wake,
+)
+
+ANNOUNCE_AFTER_SECONDS = 0.05
+"""A task that takes longer than this is announced to whoever watches."""
+LOST_WORKERS_MAX = 3
+"""A task that lost this many workers in a row, with nothing recorded, fails."""
+GIVE_BACK_DELAY_US = 2_000_000
+"""When a task that this worker can't run is offered again."""
+CLAIM_MAX = 100
+
+log: Any = structlog.get_logger("orchestrator.worker")
+
+
+class Worker:
+    """One worker of an engine. `start`, then `stop`; `stop(at_once=True)` after it ends without waiting."""
+
+    def __init__(self, engine: Engine, *, name: str | None = None, heartbeat_thread: bool = True) -> None:
+        self.engine = engine
+        self.name = name or f"{socket.gethostname()[:40]}-{getpid()}-{engine.random.getrandbits(32):08x}"
+        self.threads = DaemonThreads("node")
+        config = engine.config
+        self._lease_us = round(config.lease_seconds * 1_000_000)
+        self._attempts: dict[tuple[str, str], Attempt] = {}
+        self._controls: dict[tuple[str, str], Granted] = {}
+        self._reserved = 0
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._stopped = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._unannounced: list[Attempt] = []
+        self._unknown: set[tuple[str, str, int]] = set()
+        self._next_due_us: int | None = None
+        self._suspended = False
+        self._uses_thread = heartbeat_thread
+        self._started_us = 0
+        self.last_claim_us = 0
+        self.claims = 0
+        self.watchdog = Watchdog(
+            blocked_after_seconds=config.blocked_after_seconds, is_node_task=lambda name: "/" in name
+        )
+        self.heartbeat = Heartbeat(
+            engine.store,
+            self.name,
+            lease_us=self._lease_us,
+            interval_seconds=config.heartbeat_seconds,
+            info=self._info,
+            loop_answers=self.watchdog.answers,
+            heard=self._heard_on_thread,
+        )
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Register, and begin to claim.
+
+        Raises:
+            StoreUnavailable: the store doesn't answer.
+        """
+        engine = self.engine
+        self._started_us = engine.now_us()
+        answer = await engine.store.heartbeat(self.name, lease_us=self._lease_us, info=self._info())
+        engine.clock.heard(answer.now_us)
+        engine.worker = self
+        if self._uses_thread:
+            self.watchdog.start()
+            self.heartbeat.start()
+        self._run(self._claim_on(), "claim")
+        self._run(self._look_around(), "look around")
+
+    def _run(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._tasks.append(self.engine.loop.create_task(work, name=f"worker {name}"))
+
+    async def stop(self, *, at_once: bool = False) -> None:
+        """End: claim nothing more, let what runs finish (`drain_seconds`), give back the rest. No worker counts as lost."""
+        self._stopping = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+        if not at_once:
+            await self._drain()
+        for attempt in list(self._attempts.values()):
+            attempt.tell(LEASE_LOST)
+        await asyncio.sleep(0)
+        if self._uses_thread:
+            self.heartbeat.stop()
+            self.watchdog.stop()
+        try:
+            await self.engine.store.forget_worker(self.name)
+        except StoreError as error:
+            log.warning("the worker could not say goodbye; its leases end by themselves", error=str(error))
+        self.engine.worker = None
+        self.threads.close()
+
+    async def _drain(self) -> None:
+        deadline = self.engine.loop.time() + self.engine.config.drain_seconds
+        while self._attempts and self.engine.loop.time() < deadline:
+            await asyncio.sleep(0.02)
+
+    def now_us(self) -> int:
+        """The store's time."""
+        return self.engine.now_us()
+
+    # --- slots ------------------------------------------------------------------------------------------------------
+
+    @property
+    def free(self) -> int:
+        """How many more tasks may run now."""
+        return max(0, self.engine.config.concurrency - len(self._attempts) - self._reserved)
+
+    def reserve(self, wanted: int, *, freed: int) -> int:
+        """Slots for tasks that a commit will lease to this worker; `freed` leases end with the same commit."""
+        if self._stopping or self._suspended:
+            return 0
+        got = min(wanted, max(0, self.engine.config.concurrency - len(self._attempts) - self._reserved + freed))
+        self._reserved += got
+        return got
+
+    def unreserve(self, count: int) -> None:
+        """The commit is answered."""
+        self._reserved -= count
+
+    def knows(self, node: NodeDefinition) -> bool:
+        """Whether this worker can run the node: it has the class, in the version that the run is pinned to."""
+        declaration = node.declaration
+        registry = self.engine.registry
+        return declaration.name in registry and registry.get(declaration.name).class_version == declaration.class_version
+
+    # --- claiming ---------------------------------------------------------------------------------------------------
+
+    def woken(self, wake: Wake) -> None:
+        """A wake-up of the store."""
+        if isinstance(wake, QueueWake):
+            self._wake.set()
+
+    async def _claim_on(self) -> None:
+        engine, config = self.engine, self.engine.config
+        while True:
+            self._wake.clear()
+            if self.free and not self._suspended:
+                try:
+                    answer = await engine.store.claim(self.name, queues=config.queues, limit=min(self.free, CLAIM_MAX))
+                except StoreError as error:
+                    log.warning("nothing could be claimed; trying again", error=str(error))
+                    await asyncio.sleep(config.slow_poll_seconds)
+                    continue
+                engine.clock.heard(answer.now_us)
+                self.last_claim_us = engine.now_us()
+                self._next_due_us = answer.next_due_us
+                for claim in answer.claims:
+                    self.claims += 1
+                    engine.spawn(self._take(claim), name=f"take {claim.run_id}")
+                if answer.claims:
+                    await asyncio.sleep(0)
+                    continue
+            await self._wait_for_work()
+
+    async def _wait_for_work(self) -> None:
+        pause = self.engine.config.slow_poll_seconds
+        if self._next_due_us is not None:
+            pause = min(pause, max(0.001, (self._next_due_us - self.now_us()) / 1_000_000))
+        try:
+            async with asyncio.timeout(pause):
+                await self._wake.wait()
+        except TimeoutError:
+            pass  # the slow poll, or the next due time
+
+    async def _take(self, claim: Claim) -> None:
+        """Do what a claimed row asks for. Whatever goes wrong concerns this row alone."""
+        granted = Granted(run_id=claim.run_id, path=claim.path, epoch=claim.epoch)
+        key = (claim.run_id, claim.path)
+        self._controls[key] = granted
+        try:
+            if claim.kind is TaskKind.MESSAGE:
+                await deliver(self.engine, claim)
+            elif claim.kind is TaskKind.TIMER:
+                await self._fire(claim)
+            else:
+                await self._begin(claim)
+        except NotFound as gone:
+            await self._drop(claim, str(gone))
+        except Conflict as refusal:
+            await self._drop(claim, str(refusal))
+        except Fenced as lost:
+            log.info("a lease was lost", run=claim.run_id, task=claim.path, why=str(lost))
+        except OrchestratorError as error:
+            log.warning("a task is given back", run=claim.run_id, task=claim.path, why=str(error))
+            await self._give_back(granted, note=str(error)[:500])
+        finally:
+            self._controls.pop(key, None)
+
+    async def _fire(self, claim: Claim) -> None:
+        command: Command
+        if claim.path in (GRACE, BUDGET):
+            command = Deadline(timer=claim.path[1:])
+        else:
+            command = FireTimer(path=claim.path)
+        accepted = await self._post(claim, command)
+        if not accepted.events:
+            await self._set_timer_again(claim)
+
+    async def _set_timer_again(self, claim: Claim) -> None:
+        """The timer came, and nothing was due yet (a budget with time left, a clock that is a little ahead)."""
+        actor = self.engine.actor(claim.run_id)
+        state, definition = await actor.loaded()
+        row = None
+        if claim.path == BUDGET:
+            row = next_budget_row(state, definition, self.now_us())
+        elif claim.path != GRACE and (task := state.tasks.get(claim.path)) is not None:
+            row = row_of(task)
+        if row is None:
+            return
+        delay = max(1_000, row.due_us - self.now_us())
+        rows = [Enqueue(path=row.path, kind=TaskKind.TIMER if row.timer else TaskKind.EXECUTE, delay_us=delay)]
+        await self.engine.committer.commit(self._bare_commit(claim.run_id, claim.namespace, rows=rows))
+
+    def _bare_commit(
+        self, run_id: str, namespace: str, *, leases: Sequence[Lease] = (), rows: Sequence[Enqueue] = ()
+    ) -> Commit:
+        return Commit(
+            commit_id=self.engine.new_commit_id(),
+            run_id=run_id,
+            namespace=namespace,
+            expected=None,
+            worker=self.name,
+            stands_on=leases,
+            enqueue=rows,
+        )
+
+    async def _post(self, claim: Claim, command: Command) -> Accepted:
+        """Carry out a command that stands on a claimed row and ends it."""
+        future: asyncio.Future[Accepted] = self.engine.loop.create_future()
+
+        def done(result: Accepted | BaseException) -> None:
+            if future.done():
+                return
+            if isinstance(result, BaseException):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+        self.engine.actor(claim.run_id).post(Item(command, done, path=claim.path, epoch=claim.epoch))
+        return await future
+
+    async def _begin(self, claim: Claim) -> None:
+        actor = self.engine.actor(claim.run_id)
+        state, definition = await actor.loaded()
+        task = state.tasks.get(claim.path)
+        if task is None or task.status is not TaskStatus.READY:
+            actor.stale = actor.stale or not actor.committing
+            state, definition = await actor.loaded()
+            task = state.tasks.get(claim.path)
+        if task is None or task.status is not TaskStatus.READY:
+            raise Conflict(f"task `{claim.path}` has nothing to run", reason="task_not_open")
+        if state.paused:
+            await self._give_back(self._controls[(claim.run_id, claim.path)])
+            return
+        if state.ending is not None:
+            await self._post(claim, AbandonTask(path=claim.path))
+            return
+        node = definition.nodes[task.node]
+        if not self.knows(node):
+            name, version = node.declaration.name, node.declaration.class_version
+            note = f"no worker has class `{name}` in version {version}"
+            await self._give_back(self._controls[(claim.run_id, claim.path)], delay_us=GIVE_BACK_DELAY_US, note=note)
+            return
+        if claim.lost >= LOST_WORKERS_MAX:
+            await self._post(claim, self._lost_too_often(claim, started=task.started, attempt=task.attempt))
+            return
+        attempt = Attempt(self, actor, state, task, definition, epoch=claim.epoch, queued_us=claim.queued_us)
+        self._start(actor, state, attempt)
+
+    def _lost_too_often(self, claim: Claim, *, started: bool, attempt: int) -> Command:
+        why = f"{claim.lost} workers in a row died while they ran it, with nothing new recorded"
+        if started:
+            return DoubtTask(path=claim.path, reason=why)
+        error = ErrorInfo(type="worker_lost", message=why, retryable=False, path=claim.path, attempt=attempt)
+        return FailTask(path=claim.path, error=error)
+
+    async def _drop(self, claim: Claim, why: str) -> None:
+        """End a row that has nothing to do any more."""
+        log.debug("a row is dropped", run=claim.run_id, task=claim.path, why=why)
+        lease = Lease(path=claim.path, epoch=claim.epoch)
+        try:
+            await self.engine.committer.commit(self._bare_commit(claim.run_id, claim.namespace, leases=[lease]))
+        except StoreError as error:
+            log.warning("a row could not be dropped", run=claim.run_id, task=claim.path, error=str(error))
+
+    async def _give_back(self, granted: Granted, *, delay_us: int = 0, note: str = "") -> None:
+        try:
+            await self.engine.store.release(self.name, [granted], delay_us=delay_us, note=note)
+        except StoreError as error:
+            log.warning("a task could not be given back", run=granted.run_id, task=granted.path, error=str(error))
+
+    # --- attempts ---------------------------------------------------------------------------------------------------
+
+    def granted(self, actor: RunActor, state: RunState, leases: Sequence[Granted]) -> None:
+        """A commit of this process is durable, and gave us these leases."""
+        definition = actor.definition
+        assert definition is not None
+        for lease in leases:
+            task = state.tasks.get(lease.path)
+            if self._stopping or task is None:
+                self.engine.spawn(self._give_back(lease), name=f"give back {lease.path}")
+                continue
+            now_us = self.now_us()
+            attempt = Attempt(self, actor, state, task, definition, epoch=lease.epoch, queued_us=now_us)
+            self._start(actor, state, attempt)
+        if actor.running:
+            self.look_at(actor, state)
+
+    def look_at(self, actor: RunActor, state: RunState) -> None:
+        """Compare what runs here with what the run says: tell tasks to end that should, or that are no longer there."""
+        if state.ending is None and len(actor.running) <= state.ready:
+            return
+        for path, attempt in list(actor.running.items()):
+            if path not in state.tasks:
+                attempt.tell(LEASE_LOST)
+            elif state.ending is not None:
+                attempt.tell(ENDING)
+
+    def _start(self, actor: RunActor, state: RunState, attempt: Attempt) -> None:
+        self._attempts[(attempt.run_id, attempt.path)] = attempt
+        actor.running[attempt.path] = attempt
+        attempt.start(state)
+
+    def ended(self, attempt: Attempt, command: Command | None) -> None:
+        """The attempt is over; `command` says how, None that there is nothing to say."""
+        if attempt.live is not None:
+            self.engine.live.end(attempt.run_id, attempt.path)
+        if command is None:
+            self._forget(attempt)
+            return
+        actor = attempt.actor
+
+        def done(result: Accepted | BaseException) -> None:
+            if isinstance(result, BaseException):
+                self._refused(attempt, result)
+            self._forget(attempt)
+
+        actor.running.pop(attempt.path, None)
+        item = Item(command, done, path=attempt.path, epoch=attempt.epoch, blobs=attempt.blobs_to_commit)
+        actor.post(item)
+
+    def _refused(self, attempt: Attempt, error: BaseException) -> None:
+        """The kernel or the store didn't take a result: the task is no longer ours, or the run can't be read."""
+        granted = Granted(run_id=attempt.run_id, path=attempt.path, epoch=attempt.epoch)
+        if isinstance(error, Fenced | Conflict):
+            log.info("a result came too late", run=attempt.run_id, task=attempt.path, why=str(error))
+            if isinstance(error, Conflict):
+                claim = Claim(
+                    namespace=self.engine.config.namespace,
+                    run_id=attempt.run_id,
+                    path=attempt.path,
+                    kind=TaskKind.EXECUTE,
+                    queue="default",
+                    priority=0,
+                    epoch=attempt.epoch,
+                    queued_us=0,
+                    due_us=0,
+                )
+                self.engine.spawn(self._drop(claim, str(error)), name=f"drop {attempt.path}")
+            return
+        log.error("a result could not be recorded", run=attempt.run_id, task=attempt.path, error=str(error))
+        self.engine.spawn(self._give_back(granted, delay_us=GIVE_BACK_DELAY_US), name=f"give back {attempt.path}")
+
+    def _forget(self, attempt: Attempt) -> None:
+        key = (attempt.run_id, attempt.path)
+        if self._attempts.get(key) is attempt:
+            del self._attempts[key]
+        if attempt.actor.running.get(attempt.path) is attempt:
+            del attempt.actor.running[attempt.path]
+        if not self._wake.is_set() and self.free:
+            self._wake.set()
+        self.engine.rests(attempt.actor)
+
+    # --- live -------------------------------------------------------------------------------------------------------
+
+    def began(self, attempt: Attempt) -> LiveTask:
+        """The node's code is about to run."""
+        live = LiveTask(
+            path=attempt.path,
+            node=attempt.node.id,
+            attempt=attempt.number,
+            worker=self.name,
+            started_us=attempt.started_us,
+        )
+        if not self._unannounced:
+            self.engine.loop.call_later(ANNOUNCE_AFTER_SECONDS, self._announce)
+        self._unannounced.append(attempt)
+        return self.engine.live.begin(attempt.run_id, live)
+
+    def _announce(self) -> None:
+        waiting, self._unannounced = self._unannounced, []
+        now_us = self.now_us()
+        later: list[Attempt] = []
+        for attempt in waiting:
+            live = attempt.live
+            if live is None or not live.running or attempt.announced:
+                continue
+            if now_us - attempt.started_us < ANNOUNCE_AFTER_SECONDS * 500_000:
+                later.append(attempt)
+                continue
+            attempt.announced = True
+            self._notify(attempt, "task_started", at=rfc3339(attempt.started_us))
+        if later or self._unannounced:
+            self._unannounced.extend(later)
+            self.engine.loop.call_later(ANNOUNCE_AFTER_SECONDS, self._announce)
+
+    def log_line(self, attempt: Attempt, line: LogLine) -> None:
+        """A line of a task's log; called from any thread."""
+        if attempt.live is not None:
+            attempt.live.logs.append(line)
+        self._notify(attempt, "task_log", at=line.at, level=line.level, message=line.message)
+        log.info(line.message, run=attempt.run_id, task=attempt.path)
+
+    def progressed(self, attempt: Attempt, done: float, total: float | None, message: str | None) -> None:
+        """How far a task is; called from any thread."""
+        if attempt.live is not None:
+            attempt.live.done, attempt.live.total, attempt.live.message = done, total, message
+        at = rfc3339(self.now_us())
+        self._notify(attempt, "task_progress", at=at, done=done, total=total, message=message)
+
+    def _notify(self, attempt: Attempt, kind: str, **fields: Any) -> None:
+        facts = {"kind": kind, "path": attempt.path, "node": attempt.node.id, "attempt": attempt.number}
+        data = msgspec.json.encode({**facts, "worker": self.name, **fields})
+        self.engine.store.notify(Notice(run_id=attempt.run_id, workflow=attempt.workflow, data=data))
+
+    # --- leases -----------------------------------------------------------------------------------------------------
+
+    def _info(self) -> bytes:
+        return msgspec.json.encode(
+            {
+                "host": socket.gethostname(),
+                "pid": getpid(),
+                "started_at": rfc3339(self._started_us),
+                "queues": list(self.engine.config.queues),
+                "running": len(self._attempts),
+                "concurrency": self.engine.config.concurrency,
+            }
+        )
+
+    def _heard_on_thread(self, answer: HeartbeatAnswer, sent: float) -> None:
+        try:
+            self.engine.loop.call_soon_threadsafe(self.heard, answer, sent)
+        except RuntimeError:
+            log.debug("the loop is closed; a heartbeat's answer is of no use any more")
+
+    def heard(self, answer: HeartbeatAnswer, sent: float) -> None:
+        """Compare the leases that the store says are ours with those we know, both ways.
+
+        `sent` is when the beat was sent (monotonic seconds): younger leases of ours can't be in the answer. What the
+        store has and we don't may be a lease whose news is on its way: it is given back only if we still don't know it
+        at the next beat.
+        """
+        self.engine.clock.heard(answer.now_us)
+        if self._suspended:
+            self._suspended = False
+            self._wake.set()
+            log.info("the worker has its registration again and goes on", worker=self.name)
+        owned = {(one.run_id, one.path, one.epoch): one for one in answer.owned}
+        known = {(a.run_id, a.path, a.epoch) for a in self._attempts.values()}
+        known |= {(g.run_id, g.path, g.epoch) for g in self._controls.values()}
+        unknown = set(owned) - known
+        for key in unknown & self._unknown:
+            self.engine.spawn(self._give_back(owned[key]), name=f"give back {key[1]}")
+        self._unknown = unknown - self._unknown
+        age_us = round((time.monotonic() - sent) * 1_000_000)
+        for attempt in list(self._attempts.values()):
+            held = (attempt.run_id, attempt.path, attempt.epoch) in owned
+            if not held and attempt.granted_us < self.now_us() - age_us - 1_000_000:
+                attempt.tell(LEASE_LOST)
+
+    async def _look_around(self) -> None:
+        """The slow poll: leases of dead workers, runs that others advanced, our own registration."""
+        engine, config = self.engine, self.engine.config
+        while True:
+            try:
+                gone = await engine.store.expire_workers()
+                for name in gone:
+                    log.warning("a worker is gone; its tasks are offered again", worker=name)
+                await self._look_for_changes()
+            except StoreError as error:
+                log.debug("the store could not be looked at", error=str(error))
+            if self._uses_thread:
+                self._check_registration()
+            await asyncio.sleep(config.slow_poll_seconds)
+
+    async def _look_for_changes(self) -> None:
+        actors = {a.run_id: a.actor for a in self._attempts.values() if not a.actor.committing}
+        known = {run_id: actor.known_seq for run_id, actor in actors.items()}
+        if not known:
+            return
+        for run_id in await self.engine.store.changed(known):
+            actor = actors[run_id]
+            if not actor.committing and actor.known_seq == known[run_id]:
+                actor.refresh()
+
+    def _check_registration(self) -> None:
+        """Two thirds of the lease without a heartbeat: others may soon own our tasks. Stop before that."""
+        silent = time.monotonic() - self.heartbeat.last_success
+        if silent > self.engine.config.lease_seconds * 2 / 3 and not self._suspended:
+            self._suspended = True
+            log.error("no heartbeat for too long; the worker lets go of its tasks", worker=self.name, seconds=silent)
+            for attempt in list(self._attempts.values()):
+                attempt.tell(LEASE_LOST)
