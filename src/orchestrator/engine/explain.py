@@ -36,6 +36,9 @@ class Hold(NamedTuple):
     reason: str = ""
 
 
+NO_HOLD = Hold()
+
+
 class Situation(NamedTuple):
     """What sentences are made from. `workers` None: nobody looked how many there are."""
 
@@ -44,7 +47,7 @@ class Situation(NamedTuple):
     pending: Sequence[Pending]
     rows: Mapping[str, QueueRow]
     total: int
-    hold: Hold = Hold()
+    hold: Hold = NO_HOLD
     workers: int | None = None
 
 

@@ -10,7 +10,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from orchestrator.engine.explain import Hold
+from orchestrator.engine.explain import NO_HOLD, Hold
 from orchestrator.engine.payload_views import payload_bytes
 from orchestrator.kernel import events as e
 from orchestrator.kernel.apply import variable_key
@@ -23,6 +23,9 @@ class Ref(NamedTuple):
 
     run: str
     seq: int
+
+
+_NO_ORIGIN, _NO_READS = Origin(), Reads()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -59,8 +62,8 @@ class TaskRecord:
     node: str
     visit: int
     scheduled_at: str
-    previous: Origin = Origin()
-    reads: Reads = Reads()
+    previous: Origin = _NO_ORIGIN
+    reads: Reads = _NO_READS
     status: TaskStatus = TaskStatus.READY
     attempt: int = 1
     attempts: list[Attempt] = field(default_factory=list[Attempt])
@@ -104,7 +107,7 @@ class TaskLog:
     parent: Parent | None = None
     tasks: dict[str, TaskRecord] = field(default_factory=dict[str, TaskRecord])
     variables: dict[str, Ref] = field(default_factory=dict[str, Ref])
-    hold: Hold = Hold()
+    hold: Hold = NO_HOLD
 
     def extend(self, lines: Iterable[bytes]) -> None:
         """Fold the events that follow on `seq`."""

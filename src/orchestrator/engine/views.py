@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.engine.explain import Explained, Hold, Pending, Situation, by_path, explain
+from orchestrator.engine.explain import NO_HOLD, Explained, Hold, Pending, Situation, by_path, explain
 from orchestrator.engine.payload_views import payload_view
 from orchestrator.engine.summary import TaskTotals, decode_summary
 from orchestrator.errors import Fault
@@ -67,7 +67,7 @@ def running_paths(rows: Iterable[QueueRow]) -> dict[str, QueueRow]:
 
 
 def run_summary(
-    row: RunRow, *, rows: Iterable[QueueRow], now_us: int, hold: Hold = Hold(), workers: int | None = None
+    row: RunRow, *, rows: Iterable[QueueRow], now_us: int, hold: Hold = NO_HOLD, workers: int | None = None
 ) -> View:
     """A run as lists show it, from its line in the store and its queue rows.
 
@@ -113,7 +113,7 @@ def explain_pending(
     rows: Iterable[QueueRow],
     now_us: int,
     total: int,
-    hold: Hold = Hold(),
+    hold: Hold = NO_HOLD,
     workers: int | None = None,
 ) -> Explained:
     """What a live run waits for."""

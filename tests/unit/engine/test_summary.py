@@ -9,7 +9,7 @@ def test_a_new_run_has_one_ready_task_and_waits_for_the_queue() -> None:
     run = Run({"a": {"class": "Plain", "next_node": "b"}, "b": {"class": "Plain"}})
     summary = decode_summary(summarize(run.state))
     assert (summary.tasks.total, summary.tasks.ready) == (1, 1)
-    assert [(w.kind, w.path) for w in summary.waiting] == [("queue", "a")]
+    assert [(p.waker.kind, p.waker.path) for p in summary.waiting] == [("queue", "a")]
     assert summary.created_at == run.events[0].at
     assert summary.started_at == ""
 
