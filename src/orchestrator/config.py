@@ -84,42 +84,60 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True, hide_input_in_errors=True
     )
 
-    store: str = Field("sqlite:///.orchestrator/store.db", description="Where runs are kept.")
-    host: str = Field("127.0.0.1", min_length=1, description="Address that the server listens on.")
-    port: int = Field(8000, ge=0, le=65535, description="Port that the server listens on; 0: any free one.")
-    api_key: SecretStr | None = Field(None, description="Key that every call must show; needed off loopback.")
-    cors_origins: Origins = Field((), description="Origins of other people's pages that may call the API.")
-    allowed_hosts: Words = Field((), description="More names that clients may reach this server by.")
+    store: str = Field(default="sqlite:///.orchestrator/store.db", description="Where runs are kept.")
+    host: str = Field(default="127.0.0.1", min_length=1, description="Address that the server listens on.")
+    port: int = Field(
+        default=8000, ge=0, le=65535, description="Port that the server listens on; 0: any free one."
+    )
+    api_key: SecretStr | None = Field(
+        default=None, description="Key that every call must show; needed off loopback."
+    )
+    cors_origins: Origins = Field(
+        default=(), description="Origins of other people's pages that may call the API."
+    )
+    allowed_hosts: Words = Field(default=(), description="More names that clients may reach this server by.")
     namespace: str = Field(
-        "default", pattern="^[A-Za-z0-9_.-]{1,64}$", description="Namespace of all that is kept."
+        default="default", pattern="^[A-Za-z0-9_.-]{1,64}$", description="Namespace of all that is kept."
     )
-    nodes: Words = Field((), description="Modules with node classes, by import path or file.")
-    dev: bool = Field(False, description="Development: node files are loaded again when they change.")
+    nodes: Words = Field(default=(), description="Modules with node classes, by import path or file.")
+    dev: bool = Field(default=False, description="Development: node files are loaded again when they change.")
 
-    lease_seconds: float = Field(15.0, gt=0, le=3600, description="How long a silent worker keeps its tasks.")
-    heartbeat_seconds: float = Field(5.0, gt=0, le=1200, description="How often a worker says that it lives.")
-    blocked_after_seconds: float = Field(10.0, gt=0, description="How long a node may block the event loop.")
-    slow_poll_seconds: float = Field(1.0, gt=0, le=60, description="The safety net under lost wake-ups.")
-    cancel_grace_seconds: float = Field(
-        10.0, ge=0, description="How long running tasks are waited for at the end."
+    lease_seconds: float = Field(
+        default=15.0, gt=0, le=3600, description="How long a silent worker keeps its tasks."
     )
-    concurrency: int = Field(100, ge=1, le=100_000, description="Tasks at once in one worker.")
-    snapshot_every: int = Field(500, ge=1, description="Events between two snapshots of a run.")
+    heartbeat_seconds: float = Field(
+        default=5.0, gt=0, le=1200, description="How often a worker says that it lives."
+    )
+    blocked_after_seconds: float = Field(
+        default=10.0, gt=0, description="How long a node may block the event loop."
+    )
+    slow_poll_seconds: float = Field(
+        default=1.0, gt=0, le=60, description="The safety net under lost wake-ups."
+    )
+    cancel_grace_seconds: float = Field(
+        default=10.0, ge=0, description="How long running tasks are waited for at the end."
+    )
+    concurrency: int = Field(default=100, ge=1, le=100_000, description="Tasks at once in one worker.")
+    snapshot_every: int = Field(default=500, ge=1, description="Events between two snapshots of a run.")
 
     inline_bytes_max: int = Field(
-        64 * KiB, ge=0, description="Largest value that is kept inside the journal."
+        default=64 * KiB, ge=0, description="Largest value that is kept inside the journal."
     )
-    payload_bytes_max: int = Field(16 * MiB, ge=1 * KiB, description="Largest value at all.")
-    document_bytes_max: int = Field(1 * MiB, ge=1 * KiB, description="Largest workflow document.")
+    payload_bytes_max: int = Field(default=16 * MiB, ge=1 * KiB, description="Largest value at all.")
+    document_bytes_max: int = Field(default=1 * MiB, ge=1 * KiB, description="Largest workflow document.")
 
-    outbox: Path = Field(Path(".orchestrator/outbox"), description="Folder where mails of this release land.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What the log tells.")
-    log_format: Literal["text", "json"] = Field("text", description="How the log tells it.")
+    outbox: Path = Field(
+        default=Path(".orchestrator/outbox"), description="Folder where mails of this release land."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="What the log tells."
+    )
+    log_format: Literal["text", "json"] = Field(default="text", description="How the log tells it.")
     shutdown_seconds: float = Field(
-        10.0, ge=0, description="How long a stopping server waits for open requests."
+        default=10.0, ge=0, description="How long a stopping server waits for open requests."
     )
     sse_heartbeat_seconds: float = Field(
-        15.0, gt=0, description="How often a silent event stream says that it lives."
+        default=15.0, gt=0, description="How often a silent event stream says that it lives."
     )
 
     @field_validator("cors_origins", "allowed_hosts", "nodes", mode="before")

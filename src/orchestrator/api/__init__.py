@@ -1,11 +1,11 @@
 """The HTTP face: FastAPI under `/api/v1`, and the page below it.
 
 `create_app(service, settings)` makes an application around a running engine. `app` is a whole server for
-`uvicorn orchestrator.api:app`: its lifespan opens the store and runs a worker. Both are made when they are asked for, so
-that importing this package costs nothing.
+`uvicorn orchestrator.api:app`: its lifespan opens the store and runs a worker. Both are made when they are asked for,
+so that importing this package costs nothing.
 
-A request passes the gate (`security`: host, origin, headers), its route (one file a resource), and the engine's service.
-The API does no domain work: it checks what comes in (`bodies`, `params`, `models`), turns errors into problems
+A request passes the gate (`security`: host, origin, headers), its route (one file a resource), and the engine's
+service. The API does no domain work: it checks what comes in (`bodies`, `params`, `models`), turns errors into problems
 (`problems`), and streams (`sse`).
 """
 

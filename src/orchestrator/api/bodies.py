@@ -1,7 +1,8 @@
 """Reading request bodies: size before reading, nesting before parsing, then strict JSON, then the shape.
 
 Nothing that a client sends gets past here unless it is what JSON calls JSON and what this process can keep: no NaN, no
-number out of range, no lone surrogate, no key twice.
+number out of range, no lone surrogate, no key twice. The rules are those of `model.reading`; this reader is made for
+values of many MiB, which must not hold up the event loop, and knows nothing of documents.
 """
 
 import asyncio
@@ -23,7 +24,8 @@ DEPTH_MAX = DEFAULT_LIMITS.document_depth_max
 SMALL_BODY_BYTES = 64 * 1024
 """More than this is parsed beside the event loop."""
 
-_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
+_TOKENS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{]|[\]}]', re.DOTALL)
+_INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**64 - 1
 
 
 async def read_raw(request: Request, *, limit_bytes: int, limit_name: str = "request body") -> bytes:
@@ -77,8 +79,9 @@ def strict_json(raw: bytes) -> Any:
         raise _invalid(f"not UTF-8 at byte {error.start}") from None
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise _invalid(f"not JSON: {error}") from None
-    # The decoder above is strict in everything but this: of a key that comes twice it keeps the last.
-    json.loads(raw, object_pairs_hook=_refuse_duplicates)
+    # The decoder above is strict in everything but this: of a key that comes twice it keeps the last, and integers may
+    # be longer than others can read.
+    json.loads(raw, object_pairs_hook=_refuse_duplicates, parse_int=_refuse_long)
     return value
 
 
@@ -96,6 +99,12 @@ def nesting(raw: bytes) -> int:
         elif first in b"]}":
             depth -= 1
     return deepest
+
+
+def _refuse_long(written: str) -> int:
+    if len(written) > 20 or not _INTEGER_MIN <= int(written) <= _INTEGER_MAX:
+        raise _invalid(f"the integer {written[:30]} has more than 64 bits")
+    return 0
 
 
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

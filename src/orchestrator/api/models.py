@@ -520,7 +520,9 @@ class ForkPatch(RequestBody):
 
     input: Any = Field(default=None, description="Another input. Left out: the parent's.")
     variables: dict[str, Any] | None = Field(default=None, description="Other values of variables, by name.")
-    version: int | None = Field(default=None, ge=1, le=2**31 - 1, description="Another version of the workflow.")
+    version: int | None = Field(
+        default=None, ge=1, le=2**31 - 1, description="Another version of the workflow."
+    )
 
 
 class ForkRun(RequestBody):

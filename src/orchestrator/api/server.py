@@ -9,7 +9,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from orchestrator.config import Settings
+from orchestrator.config import Settings, UnsafeBind, is_loopback
 from orchestrator.errors import UsageError
 
 PORTS_TRIED = 100
@@ -39,12 +39,18 @@ def bind(settings: Settings, *, next_free: bool = False) -> list[socket.socket]:
     last: AddressInUse | None = None
     for port in _ports(settings.port, next_free=next_free):
         try:
-            return [_listen(settings.host, port)]
+            listener = _listen(settings.host, port)
         except OSError as error:
             why = "somebody listens there already" if error.errno == errno.EADDRINUSE else str(error)
             last = AddressInUse(settings.host, port, why)
             if error.errno not in (errno.EADDRINUSE, errno.EACCES):
                 break
+        else:
+            # A name may lead anywhere: what counts is where we listen now.
+            if settings.api_key is None and not is_loopback(str(listener.getsockname()[0])):
+                listener.close()
+                raise UnsafeBind(settings.host)
+            return [listener]
     assert last is not None
     raise last
 
@@ -82,15 +88,23 @@ def url_of(sockets: Sequence[socket.socket]) -> str:
 class _Server(uvicorn.Server):
     """uvicorn's server, whose streams end when it does, and which leaves the process to its caller."""
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+    def __init__(
+        self, config: uvicorn.Config, *, closing: asyncio.Event, on_started: Callable[[], None] | None
+    ) -> None:
         super().__init__(config)
-        self._closing: asyncio.Event = app.state.closing
+        self._closing = closing
+        self._on_started = on_started
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # uvicorn would raise the signal again at the end, and take only a second SIGINT as "now".
         if self.should_exit:
             self.force_exit = True
         self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and self._on_started is not None:
+            self._on_started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._closing.set()
@@ -108,19 +122,24 @@ async def serve(
     """Answer requests until a signal (SIGINT, SIGTERM) or `stop`; open requests get `shutdown_seconds` to end.
 
     A second signal ends at once. The sockets are closed when this returns. Signals are taken only in the main thread.
+    `on_started` is called once requests are answered.
     """
     config = uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
         server_header=False,
-        date_header=True,
         ws="none",
         lifespan="on",
         timeout_graceful_shutdown=max(1, round(settings.shutdown_seconds)),
     )
-    server = _Server(config, app)
-    watcher = asyncio.create_task(_watch(server, stop, on_started))
+    server = _Server(config, closing=app.state.closing, on_started=on_started)
+
+    async def stopped(asked: asyncio.Event) -> None:
+        await asked.wait()
+        server.should_exit = True
+
+    watcher = asyncio.create_task(stopped(stop if stop is not None else asyncio.Event()))
     try:
         await server.serve(sockets=list(sockets))
     finally:
@@ -128,13 +147,3 @@ async def serve(
         await asyncio.gather(watcher, return_exceptions=True)
         for listener in sockets:
             listener.close()
-
-
-async def _watch(server: _Server, stop: asyncio.Event | None, on_started: Callable[[], None] | None) -> None:
-    while not server.started:  # uvicorn has no event for this
-        await asyncio.sleep(0.005)
-    if on_started is not None:
-        on_started()
-    if stop is not None:
-        await stop.wait()
-        server.should_exit = True

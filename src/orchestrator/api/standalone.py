@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import signal
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from types import FrameType
 from typing import Any
 
@@ -24,7 +24,7 @@ def standalone_app() -> FastAPI:
     settings = Settings.load()
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         async with running(settings, worker=True) as service:
             app.state.service = service
             with _told_of_the_end(app.state.closing):
@@ -34,11 +34,11 @@ def standalone_app() -> FastAPI:
 
 
 @contextlib.contextmanager
-def _told_of_the_end(closing: asyncio.Event) -> Iterator[None]:
+def _told_of_the_end(closing: asyncio.Event) -> Generator[None]:
     """Set the event when the server is asked to stop, then let the server's own handler do its part.
 
-    A server ends its lifespan only after the last connection has closed; a stream that waits for the lifespan would hold
-    up a reload for good.
+    A server ends its lifespan only after the last connection has closed; a stream that waits for the lifespan would
+    hold up a reload for good.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

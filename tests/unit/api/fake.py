@@ -54,7 +54,7 @@ class FakeService:
     feed: list[Item] = field(default_factory=list[Item])
     feeds_closed: int = 0
 
-    def _note(self, name: str, **arguments: Any) -> None:
+    def _note(self, name: str, /, **arguments: Any) -> None:
         self.calls.append((name, arguments))
         if self.raises is not None:
             raise self.raises

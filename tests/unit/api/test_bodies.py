@@ -1,6 +1,7 @@
 """Bodies: what isn't JSON to everybody, is too long or too deep is refused before anything looks at it."""
 
 import json
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import httpx2
@@ -26,6 +27,8 @@ BAD = {
     "Infinity": b'{"input": -Infinity}',
     "a number out of range": b'{"input": 1e999}',
     "an integer of 5,000 digits": b'{"input": ' + b"1" * 5000 + b"}",
+    "an integer of 65 bits": b'{"input": 18446744073709551616}',
+    "a negative integer of 65 bits": b'{"input": [-9223372036854775809]}',
     "a raw NUL": b'{"input": "\x00"}',
     "a NUL between": b'{"input"\x00: 1}',
     "a lone high surrogate": b'{"input": "\\ud800"}',
@@ -60,7 +63,7 @@ GOOD: dict[str, Any] = {
     "an emoji": "\U0001f600",
     "brackets in a string": '[[[[{{{{"\\"' * 100,
     "as deep as allowed": json.loads("[" * 63 + "]" * 63),
-    "a large integer": 2**64,
+    "large integers": [2**64 - 1, -(2**63)],
     "null": None,
 }
 
@@ -128,7 +131,7 @@ async def test_a_body_that_does_not_say_its_length_is_cut_off_at_the_limit(conne
     client = connect(payload_bytes_max=1024)
     sent = 0
 
-    async def endless() -> Any:
+    async def endless() -> AsyncGenerator[bytes, None]:
         nonlocal sent
         for _ in range(1000):
             sent += 1024
@@ -169,16 +172,15 @@ async def test_a_document_reaches_the_engine_byte_for_byte(
 def test_any_bytes_are_a_value_or_a_refusal(raw: bytes) -> None:
     try:
         value = bodies.strict_json(raw)
-    except Refusal as refusal:
-        assert refusal.status == 400
-    else:
-        assert value == json.loads(raw)
+    except Refusal:
+        return
+    assert value == json.loads(raw)
 
 
 _VALUES = st.recursive(
     st.none()
     | st.booleans()
-    | st.integers(-(2**63), 2**64)
+    | st.integers(-(2**63), 2**64 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(codec="utf-8")),
     lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner),

@@ -133,7 +133,7 @@ async def test_tasks_come_in_pages(client: httpx2.AsyncClient) -> None:
 @pytest.mark.parametrize("key", ["a" * 256, "caf\u00e9", "tab\tin it"])
 async def test_an_idempotency_key_has_rules(key: str, client: httpx2.AsyncClient) -> None:
     answer = await client.post(
-        "/api/v1/workflows/w/runs", json={}, headers={"Idempotency-Key": key.encode("latin-1")}
+        "/api/v1/workflows/w/runs", json={}, headers={b"Idempotency-Key": key.encode("latin-1")}
     )
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["pointer"] == "/header/Idempotency-Key"
