@@ -27,7 +27,6 @@ from orchestrator.sdk import (
 )
 from tests.unit.sdk.fake_context import FakeContext
 
-
 EMPTY: list[Any] = []
 
 

@@ -299,3 +299,24 @@ def test_reading_is_a_snapshot(registry: Registry) -> None:
     registry.register(EchoNode)
     assert seen == {}
     assert isinstance(registry.get("Echo"), type)
+
+
+async def test_a_changed_file_of_a_package_is_new_in_the_package_too(
+    registry: Registry, tmp_path: Path
+) -> None:
+    package = tmp_path / "company_package"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "from company_package.greet import GreetNode\n__all__ = ['GreetNode']\n"
+    )
+    file = package / "greet.py"
+    file.write_text(GREET.format(word="hello"))
+    sys.path.insert(0, str(tmp_path))
+    assert registry.load_module("company_package") == ("GreetNode",)
+    file.write_text(GREET.format(word="howdy"))
+    done = registry.reload(file)
+    assert (done.changed, done.added) == (("GreetNode",), ("shout",))
+    assert await said(registry, "Greet") == "howdy"
+    module: Any = sys.modules["company_package"]
+    assert module.GreetNode is registry.get("Greet")
+    assert module.greet is sys.modules["company_package.greet"]
