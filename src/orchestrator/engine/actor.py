@@ -180,9 +180,9 @@ class RunActor:
             self._engine.spawn(self._load_then_turn(), name=f"load {self.run_id}")
             return
         items, self._inbox = self._inbox, []
-        events, accepted = self._decide(items, self.state, self.definition)
         state = self.state
-        if state is None:  # a rule was broken: what was decided is thrown away, the good commands come again
+        events, accepted = self._decide(items, state, self.definition)
+        if self.stale:  # a rule was broken: what was decided is thrown away, the good commands come again
             self._inbox[:0] = accepted
             self._next()
             return
@@ -211,7 +211,7 @@ class RunActor:
                 continue
             except Exception as bug:  # one run's broken rule must not end the worker
                 log.exception("a rule was broken", run=self.run_id, command=type(item.command).__name__)
-                self.state = None
+                self._forget_state()
                 accepted.extend(items[items.index(item) + 1 :])
                 item.done(bug if isinstance(bug, OrchestratorError) else InternalError(repr(bug)))
                 return [], accepted

@@ -28,6 +28,20 @@ if TYPE_CHECKING:
 STEP_NAME_CHARACTERS_MAX = 200
 
 
+def _once(read: "Callable[[TaskContext], Any]") -> "Callable[[TaskContext], Any]":
+    """Read a value at the first look and keep it: a node sees one object however often it looks."""
+    name = read.__name__
+
+    @functools.wraps(read)
+    def kept(self: "TaskContext") -> Any:
+        seen = self.seen
+        if name not in seen:
+            seen[name] = read(self)
+        return seen[name]
+
+    return kept
+
+
 class Suspension(BaseException):
     """Unwinds a node's code to its runner. Not an Exception, so that `except Exception` lets it pass."""
 
@@ -55,6 +69,7 @@ class TaskContext:
         self._busy_step: str | None = None
         self._failed: RecordStep | None = None
         self.cancelled = False
+        self.seen: dict[str, Any] = {}
         self.new_variables: dict[str, Any] = {}
         self.steps: dict[str, StepState] = dict(task.steps)
 
@@ -92,15 +107,18 @@ class TaskContext:
     def max_attempts(self) -> int:
         return self._node.retry.max_attempts
 
-    @functools.cached_property
+    @property
+    @_once
     def input(self) -> Any:
         return self._attempt.values.input()
 
-    @functools.cached_property
+    @property
+    @_once
     def previous(self) -> Any:
         return self._attempt.values.previous()
 
-    @functools.cached_property
+    @property
+    @_once
     def arrivals(self) -> Sequence[Arrival]:
         values = self._attempt.values
         origin = values.previous_origin
@@ -116,7 +134,8 @@ class TaskContext:
             return ()
         return (Arrival(origin.path.partition("@")[0], values.output(origin.path), origin.path),)
 
-    @functools.cached_property
+    @property
+    @_once
     def variables(self) -> Mapping[str, Any]:
         return self._attempt.values.variables()
 

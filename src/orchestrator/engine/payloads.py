@@ -62,12 +62,10 @@ def _plain(value: Any) -> Any:
 
 def from_json(data: bytes | msgspec.Raw) -> Any:
     """Fresh plain data."""
-    if isinstance(data, bytes):
-        return json.loads(data)
     try:
         return _decode(data)
     except msgspec.DecodeError:
-        return json.loads(bytes(data))
+        return json.loads(bytes(data))  # what only Python's JSON reads, such as integers beyond 64 bits
 
 
 class Codec:

@@ -9,11 +9,11 @@ import contextvars
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeAlias
 
 _IDLE_MAX = 32
 
-_Job = tuple[Callable[[], Any], asyncio.AbstractEventLoop, asyncio.Future[Any], contextvars.Context]
+_Job: TypeAlias = tuple[Callable[[], Any], asyncio.AbstractEventLoop, asyncio.Future[Any], contextvars.Context]
 
 
 class DaemonThreads:
@@ -21,7 +21,7 @@ class DaemonThreads:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._idle: list[SimpleQueue[_Job | None]] = []
+        self._idle: list["SimpleQueue[_Job | None]"] = []
         self._lock = threading.Lock()
 
     def run(self, fn: Callable[[], Any]) -> asyncio.Future[Any]:
@@ -30,7 +30,7 @@ class DaemonThreads:
         future: asyncio.Future[Any] = loop.create_future()
         job = (fn, loop, future, contextvars.copy_context())
         with self._lock:
-            queue = self._idle.pop() if self._idle else None
+            queue: SimpleQueue[_Job | None] | None = self._idle.pop() if self._idle else None
         if queue is None:
             queue = SimpleQueue()
             threading.Thread(target=self._serve, args=(queue,), name=self._name, daemon=True).start()

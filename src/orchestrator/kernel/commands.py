@@ -14,7 +14,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     """The root of all commands."""
 
 
-class StartRun(Command):
+class StartRun(Command, frozen=True):
     """Begin a run. Allowed only on an empty journal. `request` tells a repeat from another request."""
 
     run_id: str
@@ -49,7 +49,7 @@ class StopRequest(msgspec.Struct, frozen=True, kw_only=True):
     message: str | None = None
 
 
-class CompleteTask(Command):
+class CompleteTask(Command, frozen=True):
     """The attempt gave a result. A route that isn't allowed turns it into a failure."""
 
     path: str
@@ -60,7 +60,7 @@ class CompleteTask(Command):
     timing: Timing = Timing()
 
 
-class FailTask(Command):
+class FailTask(Command, frozen=True):
     """The attempt failed. `draw` in [0, 1) spreads the delay; `later_us` is the author's RetryLater."""
 
     path: str
@@ -70,21 +70,21 @@ class FailTask(Command):
     timing: Timing = Timing()
 
 
-class SkipTask(Command):
+class SkipTask(Command, frozen=True):
     """The node's `when` was false."""
 
     path: str
     reason: str = "`when` is false"
 
 
-class StartTask(Command):
+class StartTask(Command, frozen=True):
     """An irreversible attempt is about to begin: journal it first."""
 
     path: str
     worker: str = ""
 
 
-class StartStep(Command):
+class StartStep(Command, frozen=True):
     """An irreversible step is about to begin: journal it first."""
 
     path: str
@@ -93,7 +93,7 @@ class StartStep(Command):
     args_sha256: str = ""
 
 
-class RecordStep(Command):
+class RecordStep(Command, frozen=True):
     """A step gave a result or failed for good. A step that has an answer keeps it: this is refused."""
 
     path: str
@@ -106,33 +106,33 @@ class RecordStep(Command):
     started_at: str = ""
 
 
-class SuspendTask(Command):
+class SuspendTask(Command, frozen=True):
     """The task's code waits for all of these at once, and was unwound."""
 
     path: str
     waits: tuple[Wait, ...]
 
 
-class FireTimer(Command):
+class FireTimer(Command, frozen=True):
     """The queue says that a waiting task's time has come; the kernel looks which waits are due."""
 
     path: str
 
 
-class AbandonTask(Command):
+class AbandonTask(Command, frozen=True):
     """The worker has ended the task, or never began it, because the run is stopping."""
 
     path: str
 
 
-class DoubtTask(Command):
+class DoubtTask(Command, frozen=True):
     """The worker that ran an irreversible attempt (or step) is gone, or can't say how it ended."""
 
     path: str
     reason: str
 
 
-class ResolveTask(Command):
+class ResolveTask(Command, frozen=True):
     """A person says what became of a task in doubt: `done` (with its output), `retry`, `skip` or `fail`."""
 
     path: str
@@ -142,7 +142,7 @@ class ResolveTask(Command):
     by: str = "operator"
 
 
-class DeliverSignal(Command):
+class DeliverSignal(Command, frozen=True):
     """A signal arrives. `key` makes a repeat harmless."""
 
     name: str
@@ -151,7 +151,7 @@ class DeliverSignal(Command):
     sender: str | None = None
 
 
-class FinishChild(Command):
+class FinishChild(Command, frozen=True):
     """A run that the task `path` waits for has ended."""
 
     run: str
@@ -161,48 +161,48 @@ class FinishChild(Command):
     error: ErrorInfo | None = None
 
 
-class PauseRun(Command):
+class PauseRun(Command, frozen=True):
     """Start nothing new."""
 
     by: str = "operator"
     reason: str | None = None
 
 
-class ResumeRun(Command):
+class ResumeRun(Command, frozen=True):
     """Take the pause back."""
 
     by: str = "operator"
     reason: str | None = None
 
 
-class CancelRun(Command):
+class CancelRun(Command, frozen=True):
     """End the run; what runs is told."""
 
     by: str = "operator"
     reason: str | None = None
 
 
-class RetryRun(Command):
+class RetryRun(Command, frozen=True):
     """Take up a failed run where it failed."""
 
     by: str = "operator"
     reason: str | None = None
 
 
-class FinishRun(Command):
+class FinishRun(Command, frozen=True):
     """The value of the workflow's `output`, asked for by `needs_output`; or why it could not be had."""
 
     output: Payload | None = None
     error: ErrorInfo | None = None
 
 
-class Deadline(Command):
+class Deadline(Command, frozen=True):
     """A timer of the run itself has come: `grace` (stop waiting for what was told) or `budget` (its duration)."""
 
     timer: str
 
 
-class ForkRun(Command):
+class ForkRun(Command, frozen=True):
     """Continue, as the new run `run_id`, the state that this is handled on (a copy of the parent's at `seq`)."""
 
     run_id: str

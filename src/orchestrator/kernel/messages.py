@@ -11,7 +11,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="message", om
     to: str
 
 
-class StartChild(Message, tag="start_child"):
+class StartChild(Message, tag="start_child", frozen=True):
     """Start the run `to`, for which the task `parent` waits."""
 
     workflow: str
@@ -22,11 +22,11 @@ class StartChild(Message, tag="start_child"):
     input: Payload | None = None
 
 
-class CancelChild(Message, tag="cancel_child"):
+class CancelChild(Message, tag="cancel_child", frozen=True):
     """The task that waited for the run `to` is gone: cancel the run."""
 
 
-class ChildEnded(Message, tag="child_ended"):
+class ChildEnded(Message, tag="child_ended", frozen=True):
     """The run `run` has ended; the task `path` of `to` waits for it under `step`."""
 
     run: str

@@ -185,7 +185,7 @@ def expected_rows(state: RunState, definition: Definition) -> list[Row]:
 def _child_starts(state: RunState, event: TaskSuspended) -> list[AnyMessage]:
     starts: list[AnyMessage] = []
     for wait in event.waits:
-        if wait.run in event.children and wait.run is not None and wait.workflow is not None:
+        if wait.run in event.children and wait.workflow is not None:
             starts.append(
                 StartChild(
                     to=wait.run,

@@ -19,7 +19,7 @@ class Value(msgspec.Struct, frozen=True, omit_defaults=True):
     """Immutable, left out of JSON where it has its default."""
 
 
-class Payload(Value):
+class Payload(Value, frozen=True):
     """A JSON value that is carried and never read: its text, or a reference to a blob of the run `run`.
 
     `value` is raw JSON. A blob is named with its size in bytes and the SHA-256 of its plain text, so that a journal
@@ -36,7 +36,7 @@ class Payload(Value):
 NULL = Payload(value=msgspec.Raw(b"null"))
 
 
-class ErrorInfo(Value):
+class ErrorInfo(Value, frozen=True):
     """Why something failed: a stable type, a sentence, and the details that help.
 
     `type` is what `retry_on` and `on_error` compare with: the code of one of our errors, or the name of the Python
@@ -52,7 +52,7 @@ class ErrorInfo(Value):
     details: dict[str, msgspec.Raw] | None = None
 
 
-class Origin(Value):
+class Origin(Value, frozen=True):
     """What `previous` of a task stands for: one output, or of a join a list of them by source node.
 
     Both empty: nothing led here (the start), `previous` is null.
@@ -62,7 +62,7 @@ class Origin(Value):
     sources: dict[str, list["Origin"]] | None = None
 
 
-class Reads(Value):
+class Reads(Value, frozen=True):
     """What a task's expressions read, fixed when it was scheduled: keys of values by name.
 
     `nodes` maps a node id to the path of the visit whose output counts; `variables` a name to the value's key.
@@ -72,7 +72,7 @@ class Reads(Value):
     variables: dict[str, str] = {}
 
 
-class Timing(Value):
+class Timing(Value, frozen=True):
     """Who ran an attempt and when (RFC 3339). `usage` is what it spent, such as tokens."""
 
     worker: str = ""
@@ -81,7 +81,7 @@ class Timing(Value):
     usage: dict[str, float] | None = None
 
 
-class Parent(Value):
+class Parent(Value, frozen=True):
     """The task that waits for this run: deliver its end there."""
 
     run: str
@@ -89,21 +89,21 @@ class Parent(Value):
     step: str
 
 
-class ForkOrigin(Value):
+class ForkOrigin(Value, frozen=True):
     """The run and the seq (the end of a group) that a fork continues from."""
 
     run: str
     seq: int
 
 
-class Chosen(Value):
+class Chosen(Value, frozen=True):
     """One target of a decision; `label` where the node's `next_node` is a map."""
 
     node: str
     label: str | None = None
 
 
-class Wait(Value):
+class Wait(Value, frozen=True):
     """One thing that a suspended task waits for, under the name of the step that waits.
 
     kinds: `timer` (until `due_us`), `signal` (named `name`, at most until `due_us`), `child` (the run `run`, started
