@@ -5,6 +5,7 @@ that is built from those fields, so that logs, the API's problems and the comman
 
     OrchestratorError
     ├── UsageError               the call itself is wrong; correct it
+    │   └── InvalidInput         a run's input doesn't fit the workflow; every fault is listed
     ├── DefinitionError          a workflow document has faults; all of them are listed
     ├── NotFound, Conflict       the thing isn't there, or isn't in a state that allows this
     ├── LimitExceeded            a named limit, the value that broke it
@@ -68,6 +69,16 @@ class DefinitionError(OrchestratorError):
         self.hints = tuple(hints)
         noun = "fault" if len(self.faults) == 1 else "faults"
         super().__init__(f"{len(self.faults)} {noun} in the workflow:\n" + "\n".join(f"  {f}" for f in self.faults))
+
+
+class InvalidInput(UsageError):
+    """What a run was to start with can't be taken; `faults` lists every reason, with pointers from `/input` on."""
+
+    code = "invalid_input"
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("; ".join(str(fault) for fault in self.faults[:5]))
 
 
 class NotFound(OrchestratorError):

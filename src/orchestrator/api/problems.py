@@ -61,6 +61,7 @@ class Mapped:
 TABLE: Mapping[type[errors.OrchestratorError], Mapped] = {
     errors.OrchestratorError: Mapped(500, "Internal error", public=False),
     errors.UsageError: Mapped(400, "The request can't be meant"),
+    errors.InvalidInput: Mapped(422, "The input has faults"),
     errors.DefinitionError: Mapped(422, "The workflow has faults"),
     errors.NotFound: Mapped(404, "Not found"),
     errors.Conflict: Mapped(409, "Not possible in this state"),
@@ -143,6 +144,8 @@ def from_error(error: errors.OrchestratorError) -> Response:
             faults = error.faults
             detail = _count(len(faults))
             extra["hints"] = [fault_view(hint) for hint in error.hints]
+        case errors.InvalidInput():
+            faults = error.faults
         case errors.NotFound():
             extra |= {"what": error.what, "name": error.name, "suggestion": error.suggestion}
         case errors.Conflict():
