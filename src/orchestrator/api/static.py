@@ -15,11 +15,11 @@ _MISSING = (
 )
 
 
-def install(app: FastAPI, *, folder: Path = FOLDER) -> None:
+def install(app: FastAPI) -> None:
     """Serve the page below everything else. Without built files `/` says how to get them."""
-    if (folder / "index.html").is_file():
-        app.frontend("/", directory=folder, fallback="index.html", check_dir=True)
-        app.add_middleware(Caching)
+    if (FOLDER / "index.html").is_file():
+        app.frontend("/", directory=FOLDER, fallback="index.html", check_dir=True)
+        app.add_middleware(Page)
     else:
         app.add_api_route("/", _missing, methods=["GET"], include_in_schema=False)
 
@@ -28,20 +28,29 @@ async def _missing(_request: Request) -> Response:
     return PlainTextResponse(_MISSING, 503)
 
 
-class Caching:
-    """Files with a hash in their name may be kept for good; the page itself is asked for anew each time."""
+class Page:
+    """What the page's files need around them: how long they may be kept, and that they never stand in for the API.
+
+    Files with a hash in their name may be kept for good; the page itself is asked for anew each time.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith("/api/"):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        path: str = scope["path"]
+        if path.startswith("/api/"):
+            # The page answers to unknown addresses of browsers, told by what they accept: not to those of the API.
+            headers = [(name, value) for name, value in scope["headers"] if name != b"accept"]
+            await self._app({**scope, "headers": headers}, receive, send)
             return
 
         async def send_with_age(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] == 200:
-                kept = scope["path"].startswith("/assets/")
+                kept = path.startswith("/assets/")
                 age = "public, max-age=31536000, immutable" if kept else "no-cache"
                 MutableHeaders(scope=message)["Cache-Control"] = age
             await send(message)

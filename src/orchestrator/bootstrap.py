@@ -1,0 +1,169 @@
+"""Putting a process together: the store that the settings name, the node classes, the engine, a worker.
+
+This is the one place that names a concrete store. Drivers are imported only when they are chosen.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from orchestrator.config import PREFIX, Secrets, Settings
+from orchestrator.engine.config import EngineConfig
+from orchestrator.engine.engine import Engine
+from orchestrator.engine.service import Service
+from orchestrator.engine.worker import Worker
+from orchestrator.errors import UsageError
+from orchestrator.sdk.modules import file_of
+from orchestrator.sdk.registry import Registry, default_registry
+from orchestrator.stores.contract import Store
+
+log: Any = structlog.get_logger("orchestrator.bootstrap")
+
+
+def open_store(url: str) -> Store:
+    """The store that a URL names, not yet opened: whoever gets it calls `open` and `close`.
+
+    `sqlite:///relative/path`, `sqlite:////absolute/path`, or `memory://` (for tests: kept nowhere, seen by nobody
+    else).
+
+    Raises:
+        UsageError: the URL names no store of this release.
+    """
+    scheme, colon, _ = url.partition(":")
+    match scheme.lower() if colon else "":
+        case "sqlite":
+            from orchestrator.stores.sqlite import SqliteStore
+
+            return SqliteStore(url)
+        case "memory":
+            from orchestrator.stores.memory import MemoryStore
+
+            return MemoryStore()
+        case "redis" | "rediss" | "unix" | "postgresql" | "postgres" as later:
+            raise UsageError(
+                f"the store {later}: comes with a later release; this one keeps runs in sqlite:///path/to/file.db"
+            )
+        case _:
+            raise UsageError(f"{_without_password(url)!r} names no store; one is sqlite:///path/to/file.db")
+
+
+def _without_password(url: str) -> str:
+    head, at, tail = url.rpartition("@")
+    return f"…@{tail}" if at and head else url
+
+
+def load_registry(settings: Settings, *, registry: Registry | None = None) -> Registry:
+    """The node classes of installed packages (ours among them) and of the modules that the settings name.
+
+    A package that can't be loaded is logged and stops nobody; a module that was asked for must load.
+
+    Raises:
+        UsageError: a module of `settings.nodes` can't be loaded.
+    """
+    found = registry if registry is not None else default_registry()
+    found.load_entry_points()
+    for source in settings.nodes:
+        found.load_module(source)
+    return found
+
+
+def engine_config(settings: Settings) -> EngineConfig:
+    """The engine's part of the settings, with the secrets of the environment."""
+    return EngineConfig(
+        namespace=settings.namespace,
+        concurrency=settings.concurrency,
+        lease_seconds=settings.lease_seconds,
+        heartbeat_seconds=settings.heartbeat_seconds,
+        blocked_after_seconds=settings.blocked_after_seconds,
+        slow_poll_seconds=settings.slow_poll_seconds,
+        cancel_grace_seconds=settings.cancel_grace_seconds,
+        drain_seconds=settings.shutdown_seconds,
+        snapshot_every=settings.snapshot_every,
+        inline_payload_bytes_max=settings.inline_bytes_max,
+        payload_bytes_max=settings.payload_bytes_max,
+        secrets=Secrets(),
+    )
+
+
+@contextlib.asynccontextmanager
+async def running(
+    settings: Settings,
+    *,
+    worker: bool = True,
+    registry: Registry | None = None,
+    at_once: asyncio.Event | None = None,
+) -> AsyncGenerator[Service]:
+    """A running engine over the opened store, with a worker if one is wanted; all of it ends with the block.
+
+    At the end the worker gets `shutdown_seconds` to finish what it runs; setting `at_once` (a second Ctrl-C) makes it
+    give everything back immediately. Nothing is lost either way.
+
+    Raises:
+        UsageError: the store's URL or a module of node classes can't be used.
+        StoreUnavailable, StoreIncompatible: the store can't be opened.
+    """
+    _share_outbox(settings)
+    known = load_registry(settings, registry=registry)
+    store = open_store(settings.store)
+    await store.open()
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(store.close)
+        engine = Engine(store, known, config=engine_config(settings))
+        await engine.open()
+        stack.push_async_callback(engine.close)
+        if worker:
+            working = Worker(engine)
+            await working.start()
+            stack.push_async_callback(_stop, working, at_once or asyncio.Event())
+        if settings.dev:
+            watching = asyncio.create_task(_reload_changed(known), name="reload node files")
+            stack.push_async_callback(_end, watching)
+        yield Service(engine)
+
+
+async def _stop(worker: Worker, at_once: asyncio.Event) -> None:
+    draining = asyncio.create_task(worker.stop())
+    hurry = asyncio.create_task(at_once.wait())
+    await asyncio.wait((draining, hurry), return_when=asyncio.FIRST_COMPLETED)
+    hurry.cancel()
+    if draining.done():
+        await draining
+        return
+    await _end(draining)
+    await worker.stop(at_once=True)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _share_outbox(settings: Settings) -> None:
+    """Nodes find the outbox by the environment, wherever they run; the settings may have it from a flag or the file."""
+    os.environ[f"{PREFIX}OUTBOX"] = str(settings.outbox)
+
+
+def node_files(registry: Registry) -> set[Path]:
+    """The source files that node classes came from."""
+    found = {file_of(cls.__module__) for cls in registry.classes().values()}
+    return {file for file in found if file is not None}
+
+
+async def _reload_changed(registry: Registry) -> None:
+    """Load node files again when they are saved; the next attempt of a task runs the new code."""
+    from watchfiles import awatch
+
+    while True:
+        files = node_files(registry)
+        folders = {file.parent for file in files}
+        async for changes in awatch(*folders, recursive=False, watch_filter=None, step=50):
+            for file in files & {Path(name) for _, name in changes}:
+                done = registry.reload(file)
+                (log.info if done.error is None else log.warning)(str(done))
+            if node_files(registry) != files:
+                break
