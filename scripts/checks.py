@@ -5,7 +5,7 @@
     faults   the tests that kill, fill and cut, and the limits in real time
     fuzz     the random tests with new seeds (repeat one: FUZZ_SEED=n make fuzz)
 
-Further arguments go to pytest. pytest always comes last and runs once, so its closing line tells of all the tests.
+Further arguments go to pytest. It runs once, and in `test` last, so that its closing line tells of all the tests.
 Tests marked `faults` or `browser` are the last in it and have the machine to themselves (tests/conftest.py).
 """
 
@@ -15,6 +15,7 @@ import random
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,54 +32,87 @@ SYSTEM_PACKAGES = {"redis-server": "redis-server", "chromium": "chromium", "post
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Run the checks of the project.")
-    parser.add_argument("what", choices=["check", "test", "faults", "fuzz"])
+    whats = {"check": check, "test": test, "faults": faults, "fuzz": fuzz}
+    parser.add_argument("what", choices=list(whats))
     wanted, extra = parser.parse_known_args()
 
     started = time.monotonic()
-    failed: list[str] = []
-    environment = {"HYPOTHESIS_PROFILE": "ci"}
-    match wanted.what:
-        case "check":
-            failed += static_checks()
-            chosen = [*PARALLEL, "-m", "not slow and not faults and not browser", *existing(CHECK_PATHS)]
-        case "test":
-            system_packages()
-            failed += static_checks() + page_checks()
-            chosen = [*PARALLEL, "--durations", "15"]
-        case "faults":
-            system_packages()
-            chosen = ["-m", "faults", "-s"]
-            environment["ORCHESTRATOR_TEST_REALTIME"] = "1"
-        case _:
-            seed = os.environ.get("FUZZ_SEED") or str(random.SystemRandom().randrange(1, 2**31))
-            print(f"== new seeds from FUZZ_SEED={seed}", flush=True)
-            environment = {"HYPOTHESIS_PROFILE": "fuzz", "FUZZ_SEED": seed}
-            chosen = [*PARALLEL, "-m", "not faults and not browser", *existing(FUZZ_PATHS)]
-
+    failed = whats[wanted.what](extra)
     if failed:
-        print(f"\n== failed so far: {', '.join(failed)} (see above); the tests run all the same", flush=True)
-    if not step("tests", [sys.executable, "-m", "pytest", *chosen, *extra], environment):
-        failed.append("tests")
-    if failed:
-        print(
-            f"\nmake {wanted.what}: FAILED after {time.monotonic() - started:.0f} s: {', '.join(failed)}",
-            flush=True,
-        )
+        seconds = time.monotonic() - started
+        print(f"\nmake {wanted.what}: FAILED after {seconds:.0f} s: {', '.join(failed)}", flush=True)
     return 1 if failed else 0
 
 
+# Each of these gives the names of what failed.
+
+
+def check(extra: list[str]) -> list[str]:
+    types = Beside("types", [str(BIN / "pyright")])
+    failed = static_checks()
+    chosen = [*PARALLEL, "-m", "not slow and not faults and not browser", *existing(CHECK_PATHS)]
+    failed += tests([*chosen, *extra], profile="quick")
+    return failed + types.finish()
+
+
+def test(extra: list[str]) -> list[str]:
+    system_packages()
+    types = Beside("types", [str(BIN / "pyright")])
+    failed = static_checks() + page_checks() + types.finish()
+    if failed:
+        print(f"\n== failed so far: {', '.join(failed)} (see above); the tests run all the same", flush=True)
+    return failed + tests([*PARALLEL, "--durations", "15", *extra], profile="ci")
+
+
+def faults(extra: list[str]) -> list[str]:
+    system_packages()
+    return tests(["-m", "faults", "-s", *extra], profile="ci", ORCHESTRATOR_TEST_REALTIME="1")
+
+
+def fuzz(extra: list[str]) -> list[str]:
+    seed = os.environ.get("FUZZ_SEED") or str(random.SystemRandom().randrange(1, 2**31))
+    print(f"== new seeds from FUZZ_SEED={seed}", flush=True)
+    chosen = [*PARALLEL, "-m", "not faults and not browser", *existing(FUZZ_PATHS)]
+    return tests([*chosen, *extra], profile="fuzz", FUZZ_SEED=seed)
+
+
+def tests(chosen: Sequence[str], *, profile: str, **environment: str) -> list[str]:
+    """One run of pytest; with a Hypothesis profile of tests/conftest.py."""
+    environment["HYPOTHESIS_PROFILE"] = profile
+    passed = step("tests", [sys.executable, "-m", "pytest", *chosen], environment)
+    return [] if passed else ["tests"]
+
+
 def static_checks() -> list[str]:
-    """What can be known without running anything; gives the names of what failed."""
+    """What can be known without running anything, but the types: they take long (see `Beside`)."""
     steps = {
         "format": [str(BIN / "ruff"), "format", "--check", "--quiet"],
         "lint": [str(BIN / "ruff"), "check", "--quiet"],
         "import contracts": [str(BIN / "lint-imports"), "--no-logo"],
-        "types": [str(BIN / "pyright")],
     }
     failed = [name for name, command in steps.items() if not step(name, command)]
     if {"format", "lint"} & set(failed):
         print("== mend most of it: .venv/bin/ruff check --fix; .venv/bin/ruff format", flush=True)
     return failed
+
+
+class Beside:
+    """A check that runs beside others; what it says is shown when it is waited for."""
+
+    def __init__(self, name: str, command: Sequence[str]) -> None:
+        self.name = name
+        self.output = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 (closed by finish)
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=self.output, stderr=subprocess.STDOUT
+        )
+
+    def finish(self) -> list[str]:
+        failed = self.process.wait() != 0
+        self.output.seek(0)
+        print(f"\n== {self.name}\n{self.output.read().rstrip()}")
+        self.output.close()
+        print(f"== {self.name}: {'FAILED' if failed else 'ok'}", flush=True)
+        return [self.name] if failed else []
 
 
 def page_checks() -> list[str]:

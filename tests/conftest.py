@@ -14,6 +14,7 @@ IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 
 # No deadline anywhere: the machines are slow at times, and a slow example is no wrong one.
 settings.register_profile("dev", deadline=None)
+settings.register_profile("quick", deadline=None, derandomize=True, database=None, max_examples=25)
 settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
 settings.register_profile(
     "fuzz", deadline=None, max_examples=2_000, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
