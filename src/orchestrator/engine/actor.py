@@ -302,8 +302,8 @@ class RunActor:
             leasable = 0
             worker = self._engine.worker
             if worker is not None and not state.paused:
-                leasable = worker.reserve(len(work.rows), freed=sum(lease.finish for lease in leases))
-            self._reserved = leasable
+                freed = sum(lease.finish for lease in leases)
+                leasable, self._reserved = worker.reserve(len(work.rows), freed=freed)
             for row in work.rows:
                 due = max(0, row.due_us - now_us)
                 task = state.tasks.get(row.path)

@@ -50,6 +50,9 @@ LEASE_LOST = "lease"
 _UNWIND_SECONDS = 5.0
 """How long code may take to end after it was cancelled, before its outcome is recorded without it."""
 
+_OWN_TIMER_US = 60_000_000
+"""Up to this timeout an attempt has a timer of its own; a longer one is noticed by the worker's slow poll."""
+
 log: Any = structlog.get_logger("orchestrator.task")
 
 
@@ -189,8 +192,8 @@ class Attempt:
         if _effect_of(node_class, params, node) is Effect.IRREVERSIBLE:
             await self.record(StartTask(path=self.path, worker=worker.name))
         ctx = self._ctx = TaskContext(self, task, node)
-        self.live = worker.began(self)
         self._arm_timeout()
+        self.live = worker.began(self)
         instance = node_class()
         if node_class.is_async:
             result = await instance.execute(params, ctx)
@@ -202,8 +205,14 @@ class Attempt:
         return self._completed(node_class, result, ctx)
 
     def _arm_timeout(self) -> None:
-        seconds = self.node.timeout_us / 1_000_000
-        self._timer = self.worker.engine.loop.call_later(seconds, self.tell, TIMEOUT)
+        self.started_us = self.now_us()
+        if self.node.timeout_us <= _OWN_TIMER_US:
+            seconds = self.node.timeout_us / 1_000_000
+            self._timer = self.worker.engine.loop.call_later(seconds, self.tell, TIMEOUT)
+
+    def overdue(self, now_us: int) -> bool:
+        """Whether the node's code runs longer than its timeout."""
+        return self.live is not None and now_us - self.started_us > self.node.timeout_us
 
     def _completed(self, node_class: type[BaseNode], result: Any, ctx: TaskContext) -> Command:
         route: RouteChoice | None = None

@@ -1,7 +1,7 @@
 """What this process's workers are doing at this moment: not journalled, and gone with the process."""
 
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 LOGS_PER_TASK_MAX = 200
 TASKS_REMEMBERED_MAX = 2_000
@@ -29,7 +29,13 @@ class LiveTask:
     message: str | None = None
     done: float | None = None
     total: float | None = None
-    logs: deque[LogLine] = field(default_factory=lambda: deque[LogLine](maxlen=LOGS_PER_TASK_MAX))
+    logs: deque[LogLine] | None = None
+
+    def add(self, line: LogLine) -> None:
+        """Keep a line; the oldest goes when there are too many."""
+        if self.logs is None:
+            self.logs = deque(maxlen=LOGS_PER_TASK_MAX)
+        self.logs.append(line)
 
 
 class LiveTasks:

@@ -1,9 +1,11 @@
 """Values of users' code as JSON, and back: what a node gives is kept as its JSON says, or its task fails clearly."""
 
+import base64
 import hashlib
 import json
 from dataclasses import asdict, is_dataclass
 from datetime import date, datetime
+from decimal import Decimal
 from enum import Enum
 from typing import Any
 from uuid import UUID
@@ -25,15 +27,21 @@ _decode = msgspec.json.Decoder().decode
 def to_json(value: Any) -> bytes:
     """The value as UTF-8 JSON, keys in their order.
 
-    Models, dataclasses, dates, UUIDs and enums become what their JSON is; sets and tuples become lists.
+    Models, dataclasses, dates, UUIDs and enums become what their JSON is; sets and tuples become lists, bytes base64.
 
     Raises:
         OutputNotStorable: something in it has no JSON (the message names its type), is NaN or infinite, is nested too
             deep, or is text that isn't Unicode (a lone surrogate).
     """
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
-        return text.encode()
+        data = _encode_fast(value)
+        if b"null" not in data:
+            return data
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        pass  # the careful way below handles it, or says what is wrong with it
+    # The fast encoder writes NaN as null without a word, and knows no pydantic models or integers beyond 64 bits.
+    try:
+        return _careful.encode(value).encode()
     except RecursionError:
         raise OutputNotStorable("the value is nested too deep, or contains itself") from None
     except UnicodeEncodeError as error:
@@ -51,13 +59,19 @@ def _plain(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, set | frozenset):
         return list(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] -- anything
-    if isinstance(value, UUID):
+    if isinstance(value, bytes | bytearray):
+        return base64.b64encode(value).decode()
+    if isinstance(value, UUID | Decimal):
         return str(value)
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, msgspec.Struct):
         return msgspec.to_builtins(value)
     raise TypeError(f"{type(value).__module__}.{type(value).__qualname__} has no JSON form")
+
+
+_encode_fast = msgspec.json.Encoder().encode
+_careful = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
 
 
 def from_json(data: bytes | msgspec.Raw) -> Any:

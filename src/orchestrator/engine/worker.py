@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from orchestrator.engine.actor import Accepted, Item, RunActor
-from orchestrator.engine.attempt import ENDING, LEASE_LOST, Attempt
+from orchestrator.engine.attempt import ENDING, LEASE_LOST, TIMEOUT, Attempt
 from orchestrator.engine.delivery import deliver
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.heartbeat import Heartbeat
@@ -73,6 +73,7 @@ class Worker:
         self._unknown: set[tuple[str, str, int]] = set()
         self._next_due_us: int | None = None
         self._suspended = False
+        self._backlog = False
         self._uses_thread = heartbeat_thread
         self._started_us = 0
         self.last_claim_us = 0
@@ -149,13 +150,19 @@ class Worker:
         """How many more tasks may run now."""
         return max(0, self.engine.config.concurrency - len(self._attempts) - self._reserved)
 
-    def reserve(self, wanted: int, *, freed: int) -> int:
-        """Slots for tasks that a commit will lease to this worker; `freed` leases end with the same commit."""
+    def reserve(self, wanted: int, *, freed: int) -> tuple[int, int]:
+        """Slots for tasks that a commit will lease to this worker; `freed` leases end with the same commit.
+
+        Gives how many it may lease, and how many slots were set aside for that beside the freed ones: give these back
+        with `unreserve` once the commit is answered.
+        """
         if self._stopping or self._suspended:
-            return 0
-        got = min(wanted, max(0, self.engine.config.concurrency - len(self._attempts) - self._reserved + freed))
-        self._reserved += got
-        return got
+            return 0, 0
+        free = self.engine.config.concurrency - len(self._attempts) - self._reserved
+        leasable = max(0, min(wanted, free + freed))
+        beside = max(0, leasable - freed)
+        self._reserved += beside
+        return leasable, beside
 
     def unreserve(self, count: int) -> None:
         """The commit is answered."""
@@ -178,9 +185,11 @@ class Worker:
         engine, config = self.engine, self.engine.config
         while True:
             self._wake.clear()
-            if self.free and not self._suspended:
+            limit = min(self.free, CLAIM_MAX)
+            self._backlog = limit == 0
+            if limit and not self._suspended:
                 try:
-                    answer = await engine.store.claim(self.name, queues=config.queues, limit=min(self.free, CLAIM_MAX))
+                    answer = await engine.store.claim(self.name, queues=config.queues, limit=limit)
                 except StoreError as error:
                     log.warning("nothing could be claimed; trying again", error=str(error))
                     await asyncio.sleep(config.slow_poll_seconds)
@@ -188,10 +197,11 @@ class Worker:
                 engine.clock.heard(answer.now_us)
                 self.last_claim_us = engine.now_us()
                 self._next_due_us = answer.next_due_us
+                self._backlog = len(answer.claims) == limit
                 for claim in answer.claims:
                     self.claims += 1
                     engine.spawn(self._take(claim), name=f"take {claim.run_id}")
-                if answer.claims:
+                if self._backlog:
                     await asyncio.sleep(0)
                     continue
             await self._wait_for_work()
@@ -411,7 +421,7 @@ class Worker:
             del self._attempts[key]
         if attempt.actor.running.get(attempt.path) is attempt:
             del attempt.actor.running[attempt.path]
-        if not self._wake.is_set() and self.free:
+        if self._backlog and not self._stopping:
             self._wake.set()
         self.engine.rests(attempt.actor)
 
@@ -451,7 +461,7 @@ class Worker:
     def log_line(self, attempt: Attempt, line: LogLine) -> None:
         """A line of a task's log; called from any thread."""
         if attempt.live is not None:
-            attempt.live.logs.append(line)
+            attempt.live.add(line)
         self._notify(attempt, "task_log", at=line.at, level=line.level, message=line.message)
         log.info(line.message, run=attempt.run_id, task=attempt.path)
 
@@ -520,12 +530,19 @@ class Worker:
                 gone = await engine.store.expire_workers()
                 for name in gone:
                     log.warning("a worker is gone; its tasks are offered again", worker=name)
+                self._look_for_timeouts()
                 await self._look_for_changes()
             except StoreError as error:
                 log.debug("the store could not be looked at", error=str(error))
             if self._uses_thread:
                 self._check_registration()
             await asyncio.sleep(config.slow_poll_seconds)
+
+    def _look_for_timeouts(self) -> None:
+        now_us = self.now_us()
+        for attempt in list(self._attempts.values()):
+            if attempt.overdue(now_us):
+                attempt.tell(TIMEOUT)
 
     async def _look_for_changes(self) -> None:
         actors = {a.run_id: a.actor for a in self._attempts.values() if not a.actor.committing}
