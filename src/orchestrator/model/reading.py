@@ -15,7 +15,8 @@ from orchestrator.model.nearest import shorten
 from orchestrator.model.plain import is_array, is_dict
 from orchestrator.model.pointers import join_pointer
 
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
+# A text that is never closed is taken to the end, so that no quote in it is looked at twice.
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**64 - 1
 _FAULTS_MAX: Final = 1000
