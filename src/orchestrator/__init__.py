@@ -95,7 +95,11 @@ if not TYPE_CHECKING:  # a type checker knows the names above, and so finds wron
             AttributeError: there is no such public name.
         """
         if name == "__version__":
-            value: Any = importlib.import_module("importlib.metadata").version("agentic-orchestrator")
+            metadata = importlib.import_module("importlib.metadata")
+            try:
+                value: Any = metadata.version("agentic-orchestrator")
+            except metadata.PackageNotFoundError:
+                value = "0+unknown"  # run from its sources, without having been installed
         elif name in _HOME_OF:
             value = getattr(importlib.import_module(_HOME_OF[name]), name)
         else:

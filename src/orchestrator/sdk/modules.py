@@ -51,8 +51,9 @@ def _import_name(name: str) -> ModuleType:
         raise UsageError(
             f"{name!r} is no module's name; give one such as `company.nodes`, or the path of a `.py` file"
         )
-    _look_in(Path.cwd())
     try:
+        if name not in sys.modules and importlib.util.find_spec(name.partition(".")[0]) is None:
+            _look_in(Path.cwd())
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:  # whatever the module does at import is said, with its place
         raise UsageError(f"the module {name} can't be imported: {say(error)}") from error
@@ -128,5 +129,6 @@ def _module_name(file: Path) -> str:
 
 
 def _look_in(folder: Path) -> None:
-    if str(folder) not in sys.path and "" not in sys.path:
+    if str(folder) not in sys.path:
         sys.path.append(str(folder))
+        importlib.invalidate_caches()

@@ -89,8 +89,8 @@ class Registry:
     def load_module(self, source: str | Path, /) -> tuple[str, ...]:
         """Import a module and enter its node classes; returns their names.
 
-        `source` is a dotted name (`company.nodes`; the working directory counts as a place to look in) or the path of a
-        `.py` file, whose folder then counts as one too.
+        `source` is a dotted name (`company.nodes`; looked for in the working directory too) or the path of a `.py`
+        file, whose folder is then looked in by its own imports.
 
         Raises:
             UsageError: it can't be found or imported, has no node class, or a name is taken; nothing was entered.
@@ -192,6 +192,11 @@ class Registry:
             UsageError: no schema can be made for one of them.
         """
         return {name: cls.declaration() for name, cls in self._classes.items()}
+
+    def source_files(self) -> frozenset[Path]:
+        """The files that the classes come from: what `reload` takes, and `dev` watches."""
+        files = (modules.file_of(name) for name in {cls.__module__ for cls in self._classes.values()})
+        return frozenset(file for file in files if file is not None)
 
     # --- inside ---------------------------------------------------------------------------------------------------
 

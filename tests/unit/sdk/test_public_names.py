@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
@@ -19,6 +20,18 @@ def test_public_names_are_the_very_objects() -> None:
     assert orchestrator.BaseNode is sdk.BaseNode
     assert orchestrator.Route is sdk.Route
     assert orchestrator.RetryLater is errors.RetryLater
+
+
+def test_the_version_is_that_of_the_installed_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert orchestrator.__version__ == metadata.version("agentic-orchestrator")
+
+    def not_installed(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.delitem(vars(orchestrator), "__version__")
+    monkeypatch.setattr(metadata, "version", not_installed)
+    assert orchestrator.__version__ == "0+unknown"
+    monkeypatch.delitem(vars(orchestrator), "__version__")
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -316,6 +316,7 @@ async def test_a_changed_file_of_a_package_is_new_in_the_package_too(
     file.write_text(GREET.format(word="howdy"))
     done = registry.reload(file)
     assert (done.changed, done.added) == (("GreetNode",), ("shout",))
+    assert registry.source_files() == {file}
     assert await said(registry, "Greet") == "howdy"
     module: Any = sys.modules["company_package"]
     assert module.GreetNode is registry.get("Greet")
