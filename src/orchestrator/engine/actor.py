@@ -260,7 +260,12 @@ class RunActor:
         self._engine.committer.submit(commit, self._answered, impatient=impatient)
 
     def _build(
-        self, events: list[Event], leases: list[Lease], blobs: list[Blob], state: RunState, definition: Definition
+        self,
+        events: list[Event],
+        leases: list[Lease],
+        blobs: list[Blob],
+        state: RunState,
+        definition: Definition,
     ) -> Commit:
         engine = self._engine
         work = work_of(events, state, definition) if events else Work()

@@ -143,7 +143,9 @@ class Attempt:
 
     def _give_up_on_code(self) -> None:
         if not self._outcome:
-            log.warning("the code ignores its cancellation; going on without it", run=self.run_id, task=self.path)
+            log.warning(
+                "the code ignores its cancellation; going on without it", run=self.run_id, task=self.path
+            )
             self._end(self._told())
 
     async def _run(self, state: RunState, blob_payloads: Sequence[Payload]) -> None:
@@ -179,7 +181,9 @@ class Attempt:
     async def _outcome_of(self) -> Command:
         task, node, worker = self._task, self.node, self.worker
         if task.started or task.open_step is not None:
-            return DoubtTask(path=self.path, reason="the worker that ran the attempt is gone, its outcome is unknown")
+            return DoubtTask(
+                path=self.path, reason="the worker that ran the attempt is gone, its outcome is unknown"
+            )
         secrets = worker.engine.config.secrets
         if node.when is not None and not node.when.evaluate(self.values.scope(node.references, secrets)):
             return SkipTask(path=self.path)
@@ -319,7 +323,8 @@ class Attempt:
 
     def log(self, message: str, level: str) -> None:
         """A line of the task's log."""
-        self.worker.log_line(self, LogLine(at=rfc3339(self.now_us()), level=level, message=self.redactor.redact(message)))
+        line = LogLine(at=rfc3339(self.now_us()), level=level, message=self.redactor.redact(message))
+        self.worker.log_line(self, line)
 
     def progress(self, done: float, total: float | None, message: str | None) -> None:
         """How far it is."""
@@ -351,5 +356,6 @@ class BlockedLoop(NodeError):
 def _effect_of(node_class: type[BaseNode], params: BaseModel, node: NodeDefinition) -> Effect:
     """What the class says of these params, but never less careful than what the version is pinned to allows."""
     effect = node_class.effect_for(params)
-    return effect if effect.rank <= node.effect.rank or node.effect is not Effect.IRREVERSIBLE else node.effect
-
+    return (
+        effect if effect.rank <= node.effect.rank or node.effect is not Effect.IRREVERSIBLE else node.effect
+    )

@@ -108,7 +108,9 @@ class Committer:
             except (StoreUnavailable, CommitUnknown) as error:
                 tries += 1
                 if self.trouble is None:
-                    log.warning("the store doesn't take commits; trying again until it does", error=str(error))
+                    log.warning(
+                        "the store doesn't take commits; trying again until it does", error=str(error)
+                    )
                 self.trouble = str(error)
                 if tries >= _IMPATIENT_TRIES:
                     for one in batch:

@@ -284,7 +284,9 @@ class TaskContext:
 
     async def sleep_until(self, moment: datetime, /, *, key: str | None = None) -> None:
         if moment.tzinfo is None:
-            raise UsageError(f"sleep_until({moment!r}): the time has no time zone; add one, such as datetime.UTC")
+            raise UsageError(
+                f"sleep_until({moment!r}): the time has no time zone; add one, such as datetime.UTC"
+            )
         span = moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
         due_us = span // timedelta(microseconds=1)
         await self._wait("sleep_until", key, lambda step: Wait(step=step, kind="timer", due_us=due_us))

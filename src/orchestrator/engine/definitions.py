@@ -44,7 +44,8 @@ def pinned(document: WorkflowDocument, known: Mapping[str, ClassDeclaration]) ->
     return {
         declaration.name: declaration
         for declaration in known.values()
-        if from_document & {declaration.name, declaration.name.removesuffix("Node"), declaration.name + "Node"}
+        if from_document
+        & {declaration.name, declaration.name.removesuffix("Node"), declaration.name + "Node"}
     }
 
 

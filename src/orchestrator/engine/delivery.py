@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from orchestrator.engine.start import prepare_start
-from orchestrator.errors import Conflict, DefinitionError, ExpressionFailed, LimitExceeded, NotFound, UsageError
+from orchestrator.errors import (
+    Conflict,
+    DefinitionError,
+    ExpressionFailed,
+    LimitExceeded,
+    NotFound,
+    UsageError,
+)
 from orchestrator.kernel.commands import CancelRun, FinishChild
 from orchestrator.kernel.messages import AnyMessage, CancelChild, ChildEnded, StartChild, decode_message
 from orchestrator.kernel.values import ErrorInfo
@@ -42,12 +49,18 @@ async def _hand_over(engine: "Engine", message: AnyMessage) -> None:
             await _start_child(engine, message)
         case CancelChild():
             try:
-                await engine.command(message.to, CancelRun(by="parent", reason="the run that waited for it ended"))
+                await engine.command(
+                    message.to, CancelRun(by="parent", reason="the run that waited for it ended")
+                )
             except (Conflict, NotFound) as over:
                 log.debug("nothing to cancel", run=message.to, why=str(over))
         case ChildEnded():
             command = FinishChild(
-                run=message.run, path=message.path, step=message.step, output=message.output, error=message.error
+                run=message.run,
+                path=message.path,
+                step=message.step,
+                output=message.output,
+                error=message.error,
             )
             try:
                 await engine.command(message.to, command)

@@ -143,7 +143,9 @@ class Engine:
         Raises:
             NotFound: no such version. StoreUnavailable: nothing happened.
         """
-        definition = await self.definitions.get(command.workflow, command.version, namespace=command.namespace)
+        definition = await self.definitions.get(
+            command.workflow, command.version, namespace=command.namespace
+        )
         actor = self.actor(command.run_id)
         if actor.state is None and actor.idle:
             actor.adopt(RunState(), definition)

@@ -1,4 +1,7 @@
-"""The output of a run that is over: the workflow's `output`, or a map of its sinks. Evaluated here, recorded by the kernel."""
+"""The output of a run that is over: the workflow's `output`, or a map of its sinks.
+
+It is evaluated here and recorded by the kernel.
+"""
 
 from typing import Any
 

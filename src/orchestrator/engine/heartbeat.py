@@ -62,10 +62,14 @@ class Heartbeat:
                 continue
             sent = time.monotonic()
             try:
-                answer = self._store.heartbeat_blocking(self._worker, lease_us=self._lease_us, info=self._info())
+                answer = self._store.heartbeat_blocking(
+                    self._worker, lease_us=self._lease_us, info=self._info()
+                )
             except StoreError as error:
                 if self.trouble is None:
-                    log.warning("the heartbeat doesn't reach the store", worker=self._worker, error=str(error))
+                    log.warning(
+                        "the heartbeat doesn't reach the store", worker=self._worker, error=str(error)
+                    )
                 self.trouble = str(error)
             except Exception as error:  # the edge of the store: a bug there must not end the heartbeat
                 self.trouble = repr(error)

@@ -110,7 +110,9 @@ class TaskValues:
 
     def _render(self, origin: Origin) -> Any:
         if origin.sources is not None:
-            rendered = {node: [self._render(one) for one in several] for node, several in origin.sources.items()}
+            rendered = {
+                node: [self._render(one) for one in several] for node, several in origin.sources.items()
+            }
             return {node: several[0] if len(several) == 1 else several for node, several in rendered.items()}
         return None if origin.path is None else self.output(origin.path)
 

@@ -13,7 +13,9 @@ from typing import Any, TypeAlias
 
 _IDLE_MAX = 32
 
-_Job: TypeAlias = tuple[Callable[[], Any], asyncio.AbstractEventLoop, asyncio.Future[Any], contextvars.Context]
+_Job: TypeAlias = tuple[
+    Callable[[], Any], asyncio.AbstractEventLoop, asyncio.Future[Any], contextvars.Context
+]
 
 
 class DaemonThreads:

@@ -88,7 +88,12 @@ class Watchdog:
         name = task.get_name() if task is not None else "(no task)"
         frame = sys._current_frames().get(self._thread_id)  # pyright: ignore[reportPrivateUsage] -- the documented way
         where = "".join(traceback.format_stack(frame)[-3:]) if frame is not None else ""
-        log.error("the event loop is blocked", by=name, seconds=round(time.monotonic() - self._ticked, 1), where=where)
+        log.error(
+            "the event loop is blocked",
+            by=name,
+            seconds=round(time.monotonic() - self._ticked, 1),
+            where=where,
+        )
         if task is None or not self._is_node_task(name):
             return
         self.blames.append(name)

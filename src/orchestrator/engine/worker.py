@@ -20,6 +20,7 @@ from orchestrator.engine.delivery import deliver
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.heartbeat import Heartbeat
 from orchestrator.engine.live import LiveTask, LogLine
+from orchestrator.engine.reconciler import Reconciler
 from orchestrator.engine.threads import DaemonThreads
 from orchestrator.engine.watchdog import Watchdog
 from orchestrator.errors import Conflict, Fenced, NotFound, OrchestratorError, StoreError
@@ -67,7 +68,7 @@ class Worker:
         self._reserved = 0
         self._wake = asyncio.Event()
         self._stopping = False
-        self._stopped = asyncio.Event()
+        self._quiet: asyncio.Event | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._unannounced: list[Attempt] = []
         self._unknown: set[tuple[str, str, int]] = set()
@@ -76,6 +77,7 @@ class Worker:
         self._backlog = False
         self._uses_thread = heartbeat_thread
         self._started_us = 0
+        self.reconciler = Reconciler(engine)
         self.last_claim_us = 0
         self.claims = 0
         self.watchdog = Watchdog(
@@ -109,12 +111,16 @@ class Worker:
             self.heartbeat.start()
         self._run(self._claim_on(), "claim")
         self._run(self._look_around(), "look around")
+        self._run(self._reconcile(), "reconcile")
 
     def _run(self, work: Coroutine[Any, Any, None], name: str) -> None:
         self._tasks.append(self.engine.loop.create_task(work, name=f"worker {name}"))
 
     async def stop(self, *, at_once: bool = False) -> None:
-        """End: claim nothing more, let what runs finish (`drain_seconds`), give back the rest. No worker counts as lost."""
+        """End: claim nothing more, let what runs finish (`drain_seconds`), give back the rest.
+
+        No worker counts as lost. Called again with `at_once` while a first call drains, it ends without waiting.
+        """
         self._stopping = True
         for task in self._tasks:
             task.cancel()
@@ -135,9 +141,14 @@ class Worker:
         self.threads.close()
 
     async def _drain(self) -> None:
-        deadline = self.engine.loop.time() + self.engine.config.drain_seconds
-        while self._attempts and self.engine.loop.time() < deadline:
-            await asyncio.sleep(0.02)
+        if not self._attempts:
+            return
+        self._quiet = asyncio.Event()
+        try:
+            async with asyncio.timeout(self.engine.config.drain_seconds):
+                await self._quiet.wait()
+        except TimeoutError:
+            log.warning("tasks still run and are given back", count=len(self._attempts))
 
     def now_us(self) -> int:
         """The store's time."""
@@ -170,9 +181,10 @@ class Worker:
 
     def knows(self, node: NodeDefinition) -> bool:
         """Whether this worker can run the node: it has the class, in the version that the run is pinned to."""
-        declaration = node.declaration
-        registry = self.engine.registry
-        return declaration.name in registry and registry.get(declaration.name).class_version == declaration.class_version
+        registry, declaration = self.engine.registry, node.declaration
+        if declaration.name not in registry:
+            return False
+        return registry.get(declaration.name).class_version == declaration.class_version
 
     # --- claiming ---------------------------------------------------------------------------------------------------
 
@@ -241,11 +253,8 @@ class Worker:
             self._controls.pop(key, None)
 
     async def _fire(self, claim: Claim) -> None:
-        command: Command
-        if claim.path in (GRACE, BUDGET):
-            command = Deadline(timer=claim.path[1:])
-        else:
-            command = FireTimer(path=claim.path)
+        of_the_run = claim.path in (GRACE, BUDGET)
+        command = Deadline(timer=claim.path[1:]) if of_the_run else FireTimer(path=claim.path)
         accepted = await self._post(claim, command)
         if not accepted.events:
             await self._set_timer_again(claim)
@@ -262,7 +271,9 @@ class Worker:
         if row is None:
             return
         delay = max(1_000, row.due_us - self.now_us())
-        rows = [Enqueue(path=row.path, kind=TaskKind.TIMER if row.timer else TaskKind.EXECUTE, delay_us=delay)]
+        rows = [
+            Enqueue(path=row.path, kind=TaskKind.TIMER if row.timer else TaskKind.EXECUTE, delay_us=delay)
+        ]
         await self.engine.committer.commit(self._bare_commit(claim.run_id, claim.namespace, rows=rows))
 
     def _bare_commit(
@@ -313,7 +324,9 @@ class Worker:
         if not self.knows(node):
             name, version = node.declaration.name, node.declaration.class_version
             note = f"no worker has class `{name}` in version {version}"
-            await self._give_back(self._controls[(claim.run_id, claim.path)], delay_us=GIVE_BACK_DELAY_US, note=note)
+            await self._give_back(
+                self._controls[(claim.run_id, claim.path)], delay_us=GIVE_BACK_DELAY_US, note=note
+            )
             return
         if claim.lost >= LOST_WORKERS_MAX:
             await self._post(claim, self._lost_too_often(claim, started=task.started, attempt=task.attempt))
@@ -333,7 +346,9 @@ class Worker:
         log.debug("a row is dropped", run=claim.run_id, task=claim.path, why=why)
         lease = Lease(path=claim.path, epoch=claim.epoch)
         try:
-            await self.engine.committer.commit(self._bare_commit(claim.run_id, claim.namespace, leases=[lease]))
+            await self.engine.committer.commit(
+                self._bare_commit(claim.run_id, claim.namespace, leases=[lease])
+            )
         except StoreError as error:
             log.warning("a row could not be dropped", run=claim.run_id, task=claim.path, error=str(error))
 
@@ -341,7 +356,9 @@ class Worker:
         try:
             await self.engine.store.release(self.name, [granted], delay_us=delay_us, note=note)
         except StoreError as error:
-            log.warning("a task could not be given back", run=granted.run_id, task=granted.path, error=str(error))
+            log.warning(
+                "a task could not be given back", run=granted.run_id, task=granted.path, error=str(error)
+            )
 
     # --- attempts ---------------------------------------------------------------------------------------------------
 
@@ -413,7 +430,9 @@ class Worker:
                 self.engine.spawn(self._drop(claim, str(error)), name=f"drop {attempt.path}")
             return
         log.error("a result could not be recorded", run=attempt.run_id, task=attempt.path, error=str(error))
-        self.engine.spawn(self._give_back(granted, delay_us=GIVE_BACK_DELAY_US), name=f"give back {attempt.path}")
+        self.engine.spawn(
+            self._give_back(granted, delay_us=GIVE_BACK_DELAY_US), name=f"give back {attempt.path}"
+        )
 
     def _forget(self, attempt: Attempt) -> None:
         key = (attempt.run_id, attempt.path)
@@ -421,6 +440,8 @@ class Worker:
             del self._attempts[key]
         if attempt.actor.running.get(attempt.path) is attempt:
             del attempt.actor.running[attempt.path]
+        if self._quiet is not None and not self._attempts:
+            self._quiet.set()
         if self._backlog and not self._stopping:
             self._wake.set()
         self.engine.rests(attempt.actor)
@@ -538,6 +559,14 @@ class Worker:
                 self._check_registration()
             await asyncio.sleep(config.slow_poll_seconds)
 
+    async def _reconcile(self) -> None:
+        while True:
+            await asyncio.sleep(self.engine.config.reconcile_seconds)
+            try:
+                await self.reconciler.look()
+            except StoreError as error:
+                log.debug("the reconciler was stopped by the store", error=str(error))
+
     def _look_for_timeouts(self) -> None:
         now_us = self.now_us()
         for attempt in list(self._attempts.values()):
@@ -559,6 +588,8 @@ class Worker:
         silent = time.monotonic() - self.heartbeat.last_success
         if silent > self.engine.config.lease_seconds * 2 / 3 and not self._suspended:
             self._suspended = True
-            log.error("no heartbeat for too long; the worker lets go of its tasks", worker=self.name, seconds=silent)
+            log.error(
+                "no heartbeat for too long; the worker lets go of its tasks", worker=self.name, seconds=silent
+            )
             for attempt in list(self._attempts.values()):
                 attempt.tell(LEASE_LOST)
