@@ -170,7 +170,8 @@ class RunActor:
         """
         if self.state is None or self.definition is None or (self.stale and not self._in_flight):
             await self._load()
-        assert self.state is not None and self.definition is not None
+        assert self.state is not None
+        assert self.definition is not None
         return self.state, self.definition
 
     # --- one turn -------------------------------------------------------------------------------------------------
@@ -221,7 +222,8 @@ class RunActor:
 
     async def _finish_then_write(self, events: list[Event], accepted: list[Item]) -> None:
         state, definition = self.state, self.definition
-        assert state is not None and definition is not None
+        assert state is not None
+        assert definition is not None
         engine = self._engine
         try:
             command, blobs = await finish_run(
@@ -254,7 +256,8 @@ class RunActor:
             self._answer(accepted)
             self._next()
             return
-        assert self.state is not None and self.definition is not None
+        assert self.state is not None
+        assert self.definition is not None
         self._in_flight = accepted
         commit = self._build(events, list(leases.values()), all_blobs, self.state, self.definition)
         self._engine.committer.submit(commit, self._answered, impatient=impatient)
