@@ -228,6 +228,10 @@ class Attempt:
                 reason=None if result.reason is None else self.redactor.redact(result.reason),
                 confidence=result.confidence,
                 by=result.by,
+                model=result.model,
+                prompt_sha256=result.prompt_sha256,
+                usage=dict(result.usage) if result.usage is not None else None,
+                cost_usd=result.cost_usd,
             )
             output = result.output
         elif isinstance(result, Stop):

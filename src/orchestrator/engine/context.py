@@ -167,7 +167,7 @@ class TaskContext:
     def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
         self._attempt.progress(done, total, None if message is None else clean(message))
 
-    def set_variables(self, **values: Any) -> None:
+    def set_variables(self, /, **values: Any) -> None:
         self.new_variables.update(values)
 
     # --- steps ------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """An exception of a node's code as the journal keeps it. Storing an error can't fail, whatever the error is."""
 
 from orchestrator.engine.redaction import Redactor
-from orchestrator.errors import NodeError, OrchestratorError, StepMismatch, UsageError
+from orchestrator.errors import LimitExceeded, NodeError, NotFound, OrchestratorError, StepMismatch, UsageError
 from orchestrator.kernel.state import TaskState
 from orchestrator.kernel.values import ErrorInfo
 
@@ -20,6 +20,10 @@ def error_info(error: BaseException, task: TaskState, redactor: Redactor) -> Err
     )
 
 
+_POINTLESS = (UsageError, StepMismatch, NotFound, LimitExceeded, SystemExit, KeyboardInterrupt)
+"""What comes out the same at every try."""
+
+
 def error_type(error: BaseException) -> str:
     """What `retry_on` and `on_error` compare with: our code, or the exception's class name."""
     return error.code if isinstance(error, OrchestratorError) else type(error).__name__
@@ -28,7 +32,7 @@ def error_type(error: BaseException) -> str:
 def _retryable(error: BaseException) -> bool:
     if isinstance(error, NodeError):
         return error.retryable
-    return not isinstance(error, UsageError | StepMismatch | SystemExit | KeyboardInterrupt)
+    return not isinstance(error, _POINTLESS)
 
 
 def _message(error: BaseException) -> str:
