@@ -5,7 +5,6 @@ code that blocks is named, and interrupted where that is possible (see `watchdog
 """
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,12 +15,12 @@ from orchestrator.stores.contract import HeartbeatAnswer, Store
 
 log: Any = structlog.get_logger("orchestrator.heartbeat")
 
-Heard = Callable[[HeartbeatAnswer, float], None]
+Heard = Callable[[HeartbeatAnswer, int], None]
 
 
 class Heartbeat:
-    """Beats every `interval_seconds` until stopped. `heard` is called on this thread with the answer and the
-    monotonic time at which the beat was sent."""
+    """Beats every `interval_seconds` until stopped. `heard` is called on this thread, with the answer and the
+    monotonic time (microseconds) at which the beat was sent."""
 
     def __init__(
         self,
@@ -32,6 +31,7 @@ class Heartbeat:
         interval_seconds: float,
         info: Callable[[], bytes],
         loop_answers: Callable[[], bool],
+        monotonic_us: Callable[[], int],
         heard: Heard,
     ) -> None:
         self._store = store
@@ -40,10 +40,10 @@ class Heartbeat:
         self._interval = interval_seconds
         self._info = info
         self._loop_answers = loop_answers
+        self._monotonic_us = monotonic_us
         self._heard = heard
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat_on, name=f"heartbeat {worker}", daemon=True)
-        self.last_success = time.monotonic()
         self.trouble: str | None = None
 
     def start(self) -> None:
@@ -60,7 +60,7 @@ class Heartbeat:
         while not self._stop.wait(self._interval):
             if not self._loop_answers():
                 continue
-            sent = time.monotonic()
+            sent = self._monotonic_us()
             try:
                 answer = self._store.heartbeat_blocking(
                     self._worker, lease_us=self._lease_us, info=self._info()
@@ -76,5 +76,4 @@ class Heartbeat:
                 log.exception("the heartbeat failed in an unexpected way")
             else:
                 self.trouble = None
-                self.last_success = time.monotonic()
                 self._heard(answer, sent)

@@ -6,7 +6,6 @@ is in `_attempts`, by run and path; the heartbeat's answer is compared with it, 
 
 import asyncio
 import socket
-import time
 from collections.abc import Coroutine, Sequence
 from os import getpid
 from typing import Any
@@ -77,6 +76,7 @@ class Worker:
         self._backlog = False
         self._uses_thread = heartbeat_thread
         self._started_us = 0
+        self._registered_us = 0
         self.reconciler = Reconciler(engine)
         self.last_claim_us = 0
         self.claims = 0
@@ -90,6 +90,7 @@ class Worker:
             interval_seconds=config.heartbeat_seconds,
             info=self._info,
             loop_answers=self.watchdog.answers,
+            monotonic_us=engine.clock.monotonic_us,
             heard=self._heard_on_thread,
         )
 
@@ -105,10 +106,13 @@ class Worker:
         self._started_us = engine.now_us()
         answer = await engine.store.heartbeat(self.name, lease_us=self._lease_us, info=self._info())
         engine.clock.heard(answer.now_us)
+        self._registered_us = engine.clock.monotonic_us()
         engine.worker = self
         if self._uses_thread:
             self.watchdog.start()
             self.heartbeat.start()
+        else:
+            self._run(self._beat_on_loop(), "heartbeat")
         self._run(self._claim_on(), "claim")
         self._run(self._look_around(), "look around")
         self._run(self._reconcile(), "reconcile")
@@ -512,20 +516,36 @@ class Worker:
             }
         )
 
-    def _heard_on_thread(self, answer: HeartbeatAnswer, sent: float) -> None:
+    async def _beat_on_loop(self) -> None:
+        """The heartbeat without a thread, for a simulation: what blocks the loop also stops it."""
+        config, clock = self.engine.config, self.engine.clock
+        while True:
+            await asyncio.sleep(config.heartbeat_seconds)
+            sent = clock.monotonic_us()
+            try:
+                answer = await self.engine.store.heartbeat(
+                    self.name, lease_us=self._lease_us, info=self._info()
+                )
+            except StoreError as error:
+                log.debug("the heartbeat doesn't reach the store", error=str(error))
+            else:
+                self.heard(answer, sent)
+
+    def _heard_on_thread(self, answer: HeartbeatAnswer, sent: int) -> None:
         try:
             self.engine.loop.call_soon_threadsafe(self.heard, answer, sent)
         except RuntimeError:
             log.debug("the loop is closed; a heartbeat's answer is of no use any more")
 
-    def heard(self, answer: HeartbeatAnswer, sent: float) -> None:
+    def heard(self, answer: HeartbeatAnswer, sent_us: int) -> None:
         """Compare the leases that the store says are ours with those we know, both ways.
 
-        `sent` is when the beat was sent (monotonic seconds): younger leases of ours can't be in the answer. What the
+        `sent_us` is when the beat was sent (monotonic): younger leases of ours can't be in the answer. What the
         store has and we don't may be a lease whose news is on its way: it is given back only if we still don't know it
         at the next beat.
         """
         self.engine.clock.heard(answer.now_us)
+        self._registered_us = sent_us
         if self._suspended:
             self._suspended = False
             self._wake.set()
@@ -534,10 +554,10 @@ class Worker:
         known = {(a.run_id, a.path, a.epoch) for a in self._attempts.values()}
         known |= {(g.run_id, g.path, g.epoch) for g in self._controls.values()}
         unknown = set(owned) - known
-        for key in unknown & self._unknown:
+        for key in sorted(unknown & self._unknown):
             self.engine.spawn(self._give_back(owned[key]), name=f"give back {key[1]}")
         self._unknown = unknown - self._unknown
-        age_us = round((time.monotonic() - sent) * 1_000_000)
+        age_us = self.engine.clock.monotonic_us() - sent_us
         for attempt in list(self._attempts.values()):
             held = (attempt.run_id, attempt.path, attempt.epoch) in owned
             if not held and attempt.granted_us < self.now_us() - age_us - 1_000_000:
@@ -555,8 +575,7 @@ class Worker:
                 await self._look_for_changes()
             except StoreError as error:
                 log.debug("the store could not be looked at", error=str(error))
-            if self._uses_thread:
-                self._check_registration()
+            self._check_registration()
             await asyncio.sleep(config.slow_poll_seconds)
 
     async def _reconcile(self) -> None:
@@ -585,8 +604,8 @@ class Worker:
 
     def _check_registration(self) -> None:
         """Two thirds of the lease without a heartbeat: others may soon own our tasks. Stop before that."""
-        silent = time.monotonic() - self.heartbeat.last_success
-        if silent > self.engine.config.lease_seconds * 2 / 3 and not self._suspended:
+        silent_us = self.engine.clock.monotonic_us() - self._registered_us
+        if silent_us > self._lease_us * 2 // 3 and not self._suspended:
             self._suspended = True
             log.error(
                 "no heartbeat for too long; the worker lets go of its tasks", worker=self.name, seconds=silent
