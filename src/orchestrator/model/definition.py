@@ -141,7 +141,7 @@ def wire(
     for node in known:
         ways = [targets[node], declared.get(node, ()), *(labels[node] or {}).values()]
         led_to.update(t for way in ways for t in way if t != node)
-    handlers = {t for node in known for n, t in on_error[node].items() if t != node and n}
+    handlers = {t for node in known for t in on_error[node].values() if t != node}
     if undeclared:
         orphans = tuple(n for n in known if n not in led_to and n not in handlers)
         for node in undeclared:

@@ -14,6 +14,7 @@ from orchestrator.model.declarations import ClassDeclaration, find_class
 from orchestrator.model.document import WorkflowDocument
 from orchestrator.model.limits import DEFAULT_LIMITS
 from orchestrator.model.nearest import Nearest
+from orchestrator.model.refused import ONLY_VALUES
 from orchestrator.model.shape import read_shape
 
 
@@ -44,12 +45,21 @@ def _meaning(
             raise DefinitionError(shape.faults)
         document = shape.document
     dumped = document.model_dump(by_alias=True, exclude={"positions", "nodes"}, exclude_defaults=True)
+    for name in ("on_failure", "on_parent_cancel"):
+        if dumped.get(name) == ONLY_VALUES[name]:
+            del dumped[name]
+    if not dumped.get("budget"):
+        dumped.pop("budget", None)
     if document.has_output:
         dumped["output"] = document.output
     nodes: list[list[Any]] = []
     used: dict[str, list[Any]] = {}
     for node, written in document.nodes.items():
         entry = written.model_dump(by_alias=True, exclude_defaults=True)
+        if not entry.get("retry"):
+            entry.pop("retry", None)
+        if entry.get("join") == ONLY_VALUES["join"]:
+            del entry["join"]
         declaration = find_class(written.class_name, declarations)
         if declaration is not None:
             entry["class"] = declaration.name

@@ -46,9 +46,9 @@ def refuse_field(name: str) -> str:
 
 
 def refuse_value(name: str, value: object) -> str | None:
-    """The words for a value of one of `ONLY_VALUES`, or None if it is the one that is acted on."""
+    """The words for a value of one of `ONLY_VALUES`, or None if it is the one that is acted on (or left out)."""
     only = ONLY_VALUES[name]
-    if value == only:
+    if value is None or value == only:
         return None
     known = value in OTHER_VALUES[name] if isinstance(value, str) else name == "join"
     if known and (is_dict(value) or isinstance(value, str | int)) and not isinstance(value, bool):

@@ -30,7 +30,13 @@ MAIL_PARAMS: dict[str, Any] = {
     },
     "required": ["subject"],
     "additionalProperties": False,
-    "$defs": {"Options": {"type": "object", "properties": {"html": {"type": "boolean"}}, "additionalProperties": False}},
+    "$defs": {
+        "Options": {
+            "type": "object",
+            "properties": {"html": {"type": "boolean"}},
+            "additionalProperties": False,
+        }
+    },
 }
 
 KNOWN: dict[str, ClassDeclaration] = {

@@ -2,18 +2,22 @@
 
 import time
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator.model.graph import Edge, EdgeKind, Graph
 
-Pairs = Iterable[tuple[str, str]]
+Pairs = Iterable[str]
 
 
-def graph_of(pairs: Pairs, *, start: str = "a", order: Sequence[str] | None = None, errors: Pairs = ()) -> Graph:
+def graph_of(
+    pairs: Pairs, *, start: str = "a", order: Sequence[str] | None = None, errors: Pairs = ()
+) -> Graph:
+    """A graph of nodes of one letter: "ab" is an edge from a to b."""
     plain, failing = list(pairs), list(errors)
-    nodes = order or list(dict.fromkeys([start, *(n for pair in [*plain, *failing] for n in pair)]))
+    nodes = order or list(dict.fromkeys([start, *"".join([*plain, *failing])]))
     edges = [Edge(s, t) for s, t in plain] + [Edge(s, t, EdgeKind.ERROR, "*") for s, t in failing]
     return Graph.build(nodes, start, edges)
 
@@ -82,7 +86,11 @@ def test_a_compensation_node_is_reachable_and_takes_no_part_in_the_flow() -> Non
 
 
 def test_ways_in_are_counted_by_source() -> None:
-    edges = [Edge("a", "b", EdgeKind.LABEL, "x"), Edge("a", "b", EdgeKind.LABEL, "y"), Edge("a", "b", EdgeKind.ROUTE)]
+    edges = [
+        Edge("a", "b", EdgeKind.LABEL, "x"),
+        Edge("a", "b", EdgeKind.LABEL, "y"),
+        Edge("a", "b", EdgeKind.ROUTE),
+    ]
     assert Graph.build("ab", "a", edges).ways_in["b"] == ("a",)
 
 
@@ -117,7 +125,9 @@ def small_graphs(draw: st.DrawFn) -> Graph:
     count = draw(st.integers(1, 7))
     order = [chr(ord("a") + place) for place in range(count)]
     node = st.sampled_from(order)
-    kind = st.sampled_from([EdgeKind.NEXT, EdgeKind.NEXT, EdgeKind.ROUTE, EdgeKind.ERROR, EdgeKind.COMPENSATE])
+    kind = st.sampled_from(
+        [EdgeKind.NEXT, EdgeKind.NEXT, EdgeKind.ROUTE, EdgeKind.ERROR, EdgeKind.COMPENSATE]
+    )
     edges = draw(st.lists(st.builds(Edge, node, node, kind), max_size=16))
     return Graph.build(order, "a", edges)
 
@@ -231,7 +241,7 @@ def test_a_graph_without_tangles_has_no_circle_but_by_back_edges(graph: Graph) -
 
 def test_ten_thousand_nodes_are_analysed_without_recursion_and_soon() -> None:
     order = [f"n{place}" for place in range(10_000)]
-    edges = [Edge(a, b) for a, b in zip(order, order[1:], strict=False)]
+    edges = [Edge(a, b) for a, b in pairwise(order)]
     edges += [Edge(order[place], order[place // 2]) for place in range(2, 10_000, 2)]
     edges += [Edge(order[place], order[min(9_999, place + 7)]) for place in range(0, 9_990, 3)]
     began = time.process_time()
