@@ -608,7 +608,9 @@ class Worker:
         if silent_us > self._lease_us * 2 // 3 and not self._suspended:
             self._suspended = True
             log.error(
-                "no heartbeat for too long; the worker lets go of its tasks", worker=self.name, seconds=silent
+                "no heartbeat for too long; the worker lets go of its tasks",
+                worker=self.name,
+                seconds=round(silent_us / 1_000_000, 1),
             )
             for attempt in list(self._attempts.values()):
                 attempt.tell(LEASE_LOST)
