@@ -19,6 +19,7 @@ from orchestrator.engine.service import Service
 from orchestrator.engine.worker import Worker
 from orchestrator.errors import UsageError
 from orchestrator.sdk.modules import file_of
+from orchestrator.sdk.outbox import Outbox
 from orchestrator.sdk.registry import Registry, default_registry
 from orchestrator.stores.contract import Store
 
@@ -123,7 +124,10 @@ async def running(
         if settings.dev:
             watching = asyncio.create_task(_reload_changed(known), name="reload node files")
             stack.push_async_callback(_end, watching)
-        yield Service(engine)
+        service = Service(engine, outbox=Outbox(settings.outbox), dev=settings.dev)
+        service.start()
+        stack.callback(service.close)
+        yield service
 
 
 async def _stop(worker: Worker, at_once: asyncio.Event) -> None:
@@ -156,7 +160,7 @@ def node_files(registry: Registry) -> set[Path]:
 
 async def _reload_changed(registry: Registry) -> None:
     """Load node files again when they are saved; the next attempt of a task runs the new code."""
-    from watchfiles import awatch
+    from watchfiles import awatch  # pyright: ignore[reportUnknownVariableType]  (typed with an old anyio)
 
     while True:
         files = node_files(registry)

@@ -1,6 +1,6 @@
 """The journal of a run as pages and as a stream, and one stream over many runs."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -9,7 +9,8 @@ from orchestrator.api import described, models
 from orchestrator.api.answers import page
 from orchestrator.api.context import service_of, settings_of
 from orchestrator.api.params import RunId, checked_name, problems
-from orchestrator.api.sse import EventStream, Feed, last_event_id, seq_of
+from orchestrator.api.sse import EventStream, last_event_id, seq_of
+from orchestrator.engine.feeds import FeedItem
 
 router = APIRouter(tags=["events"])
 
@@ -94,7 +95,7 @@ async def follow_runs(
     return _stream(request, service_of(request).follow(run=run, workflow=name, cursor=cursor))
 
 
-def _stream(request: Request, items: AsyncIterator[Feed]) -> EventStream:
+def _stream(request: Request, items: AsyncGenerator[FeedItem]) -> EventStream:
     return EventStream(
         items,
         closing=request.app.state.closing,

@@ -10,9 +10,8 @@ may take, and errors before the first byte as ordinary problems.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any, Protocol
 
 from fastapi.sse import format_sse_event
 from starlette.responses import Response
@@ -20,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from orchestrator.api.answers import encode
 from orchestrator.api.problems import Refusal
+from orchestrator.engine.feeds import FeedItem
 
 log = logging.getLogger("orchestrator.api")
 
@@ -27,17 +27,6 @@ RETRY_MS = 1000
 SEND_SECONDS_MAX = 20.0
 FRAMES_WAITING_MAX = 64
 HEARTBEAT = b": still here\n\n"
-
-
-class Feed(Protocol):
-    """What the engine's feeds yield: what it is, the position behind it (None for notices), and the view."""
-
-    @property
-    def event(self) -> str: ...
-    @property
-    def id(self) -> str | None: ...
-    @property
-    def data(self) -> Any: ...
 
 
 def last_event_id(header: str | None, query: str | None) -> str | None:
@@ -61,7 +50,7 @@ def seq_of(position: str | None) -> int:
     return int(position)
 
 
-def frame(item: Feed) -> bytes:
+def frame(item: FeedItem) -> bytes:
     """One event on the wire."""
     return format_sse_event(data_str=encode(item.data).decode(), event=item.event, id=item.id)
 
@@ -72,7 +61,7 @@ class EventStream(Response):
     media_type = "text/event-stream"
 
     def __init__(
-        self, items: AsyncIterator[Feed], *, closing: asyncio.Event, heartbeat_seconds: float
+        self, items: AsyncGenerator[FeedItem], *, closing: asyncio.Event, heartbeat_seconds: float
     ) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
@@ -108,13 +97,8 @@ class EventStream(Response):
         await frames.put(None)
 
     async def _pump(self, frames: asyncio.Queue[bytes | None]) -> None:
-        if isinstance(self._items, AsyncGenerator):
-            generator: AsyncGenerator[Feed, Any] = self._items
-            async with aclosing(generator):
-                async for item in generator:
-                    await frames.put(frame(item))
-        else:
-            async for item in self._items:
+        async with aclosing(self._items) as items:
+            async for item in items:
                 await frames.put(frame(item))
 
     async def _write(self, frames: asyncio.Queue[bytes | None], send: Send) -> None:

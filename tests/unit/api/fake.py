@@ -4,20 +4,12 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.engine.feeds import FeedItem
 from orchestrator.errors import NotFound
 from orchestrator.stores.contract import RunFilter
 
 AT = "2026-11-22T16:00:00.123456Z"
 COUNTS = ("total", "completed", "failed", "skipped", "running", "waiting", "in_doubt", "ready", "cancelled")
-
-
-@dataclass(frozen=True)
-class Item:
-    """One item of a feed."""
-
-    event: str
-    id: str | None
-    data: Any
 
 
 def run_view(run_id: str, **changed: Any) -> dict[str, Any]:
@@ -51,7 +43,7 @@ class FakeService:
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list[tuple[str, dict[str, Any]]])
     raises: BaseException | None = None
     started: dict[str, str] = field(default_factory=dict[str, str])
-    feed: list[Item] = field(default_factory=list[Item])
+    feed: list[FeedItem] = field(default_factory=list[FeedItem])
     feeds_closed: int = 0
 
     def _note(self, name: str, /, **arguments: Any) -> None:
@@ -132,7 +124,7 @@ class FakeService:
         self._note("system")
         return {"version": "0", "store": "memory:", "workers": [], "dev": False, "started_at": AT}
 
-    async def follow_run(self, run_id: str, *, after: int) -> AsyncGenerator[Item, None]:
+    async def follow_run(self, run_id: str, *, after: int) -> AsyncGenerator[FeedItem]:
         self._note("follow_run", run_id=run_id, after=after)
         try:
             for item in self.feed:

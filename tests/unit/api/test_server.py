@@ -10,7 +10,8 @@ import pytest
 from orchestrator.api import server
 from orchestrator.api.application import create_app
 from orchestrator.config import Settings, UnsafeBind
-from tests.unit.api.fake import FakeService, Item
+from orchestrator.engine.feeds import FeedItem
+from tests.unit.api.fake import FakeService
 
 
 def test_a_port_that_is_taken_is_said_and_the_next_one_found() -> None:
@@ -42,8 +43,8 @@ def test_an_address_of_another_machine_is_said() -> None:
 class Forever(FakeService):
     """A service whose feed never ends."""
 
-    async def follow_run(self, run_id: str, *, after: int) -> AsyncGenerator[Item, None]:
-        yield Item("journal", str(after + 1), {"seq": after + 1})
+    async def follow_run(self, run_id: str, *, after: int) -> AsyncGenerator[FeedItem, None]:
+        yield FeedItem(event="journal", id=str(after + 1), data={"seq": after + 1})
         await asyncio.Event().wait()
 
 

@@ -11,7 +11,8 @@ import pytest
 from orchestrator.api import sse
 from orchestrator.api.application import create_app
 from orchestrator.config import Settings
-from tests.unit.api.fake import FakeService, Item
+from orchestrator.engine.feeds import FeedItem
+from tests.unit.api.fake import FakeService
 
 EVENTS = "/api/v1/runs/r1/events"
 
@@ -30,9 +31,11 @@ async def test_events_notices_and_the_end_are_told_apart(
     client: httpx2.AsyncClient, service: FakeService
 ) -> None:
     service.feed = [
-        Item("journal", "1", {"seq": 1, "kind": "run_started", "text": "two\nlines \u2028"}),
-        Item("live", None, {"kind": "task_log"}),
-        Item("end", None, {"status": "succeeded"}),
+        FeedItem(
+            event="journal", id="1", data={"seq": 1, "kind": "run_started", "text": "two\nlines \u2028"}
+        ),
+        FeedItem(event="live", id=None, data={"kind": "task_log"}),
+        FeedItem(event="end", id=None, data={"status": "succeeded"}),
     ]
     answer = await client.get(EVENTS)
     assert answer.headers["content-type"].startswith("text/event-stream")
@@ -107,11 +110,11 @@ class Source:
     """A feed that yields what the test puts in, and knows whether it was closed."""
 
     def __init__(self) -> None:
-        self.queue: asyncio.Queue[Item | Exception] = asyncio.Queue()
+        self.queue: asyncio.Queue[FeedItem | Exception] = asyncio.Queue()
         self.taken = 0
         self.closed = False
 
-    async def items(self) -> AsyncGenerator[Item, None]:
+    async def items(self) -> AsyncGenerator[FeedItem, None]:
         try:
             while True:
                 item = await self.queue.get()
@@ -164,7 +167,7 @@ async def test_a_stream_ends_cleanly_when_the_server_stops(
     open_stream: Open, connection: Connection, source: Source
 ) -> None:
     task, closing = open_stream()
-    source.queue.put_nowait(Item("journal", "1", {}))
+    source.queue.put_nowait(FeedItem(event="journal", id="1", data={}))
     await connection.until(lambda: "id: 1" in connection.text())
     closing.set()
     await task
@@ -187,7 +190,7 @@ async def test_a_client_that_does_not_read_holds_a_bounded_number_of_events_and_
 ) -> None:
     monkeypatch.setattr(sse, "SEND_SECONDS_MAX", 0.05)
     for seq in range(10 * sse.FRAMES_WAITING_MAX):
-        source.queue.put_nowait(Item("journal", str(seq), {}))
+        source.queue.put_nowait(FeedItem(event="journal", id=str(seq), data={}))
     task, _ = open_stream()
     await connection.until(lambda: bool(connection.sent))
     connection.reads.clear()
@@ -200,7 +203,7 @@ async def test_a_client_that_does_not_read_holds_a_bounded_number_of_events_and_
 async def test_a_feed_that_fails_ends_the_stream_after_what_came_before(
     open_stream: Open, connection: Connection, source: Source
 ) -> None:
-    source.queue.put_nowait(Item("journal", "1", {}))
+    source.queue.put_nowait(FeedItem(event="journal", id="1", data={}))
     source.queue.put_nowait(RuntimeError("the store went away"))
     task, _ = open_stream()
     await task
