@@ -1,77 +1,87 @@
-/** Every call that the page makes, by the name of its operation. */
-import { part, type Query, request, taskPart } from "./client";
+/** Every call that the page makes, on the generated client. */
+import { answer } from "./client";
+import * as sdk from "./generated";
 import type {
-  Fault,
   JournalEvent,
   Json,
   JsonObject,
   NodeClass,
-  OutboxItem,
   Page,
   Run,
   RunSummary,
-  SavedVersion,
-  SystemInfo,
   Task,
   TaskDetail,
-  Validation,
   Workflow,
   WorkflowSummary,
-  WorkflowVersion,
 } from "./types";
 
 export type RunFilter = {
-  status?: readonly string[];
+  status?: sdk.RunStatus[];
   workflow?: string;
-  label?: readonly string[];
+  label?: string[];
   text?: string;
-  created_after?: string;
 };
 
-export const api = {
-  system: () => request<SystemInfo>("GET", "/system"),
-  nodeClasses: () => request<Page<NodeClass>>("GET", "/node-classes"),
-  workflowSchema: () => request<JsonObject>("GET", "/schemas/workflow"),
+/** The document goes out as it was typed: the server keeps the text. */
+const asTyped = (text: string) => ({ body: text as never, bodySerializer: (body: unknown) => body as string });
+const keyed = (idempotencyKey: string) => ({ headers: { "Idempotency-Key": idempotencyKey } });
+/** The generated answers say `unknown` for values; they came as JSON, so they are JSON. */
+const json = <T>(call: Parameters<typeof answer<unknown>>[0]): Promise<T> => answer(call) as Promise<T>;
 
-  listWorkflows: (query: Query = {}) => request<Page<WorkflowSummary>>("GET", "/workflows", { query }),
-  getWorkflow: (name: string) => request<Workflow>("GET", `/workflows/${part(name)}`),
-  getVersion: (name: string, version: number) =>
-    request<Workflow>("GET", `/workflows/${part(name)}/versions/${version}`),
-  listVersions: (name: string) => request<Page<WorkflowVersion>>("GET", `/workflows/${part(name)}/versions`),
-  saveWorkflow: (text: string) => request<SavedVersion>("POST", "/workflows", { text }),
-  deleteWorkflow: (name: string) => request<void>("DELETE", `/workflows/${part(name)}`),
-  validate: (text: string, signal?: AbortSignal) =>
-    request<Validation>("POST", "/workflows/validate", signal ? { text, signal } : { text }),
+export const api = {
+  nodeClasses: () => json<Page<NodeClass>>(sdk.listNodeClasses()),
+  workflowSchema: () => json<JsonObject>(sdk.getWorkflowSchema()),
+
+  listWorkflows: (query: { text?: string; limit?: number }) =>
+    json<Page<WorkflowSummary>>(sdk.listWorkflows({ query })),
+  getWorkflow: (name: string) => json<Workflow>(sdk.getWorkflow({ path: { name } })),
+  getVersion: (name: string, version: number) => json<Workflow>(sdk.getWorkflowVersion({ path: { name, version } })),
+  listVersions: (name: string) => answer(sdk.listWorkflowVersions({ path: { name } })),
+  saveWorkflow: (text: string) => answer(sdk.saveWorkflow(asTyped(text))),
+  validate: (text: string, signal: AbortSignal) => answer(sdk.validateWorkflow({ ...asTyped(text), signal })),
 
   startRun: (
     name: string,
     body: { input?: Json; labels?: Record<string, string>; version?: number },
     idempotencyKey: string,
-  ) => request<Run>("POST", `/workflows/${part(name)}/runs`, { body, idempotencyKey }),
+  ) => json<Run>(sdk.startRun({ path: { name }, body, ...keyed(idempotencyKey) })),
   listRuns: (filter: RunFilter, cursor: string | null, limit: number) =>
-    request<Page<RunSummary>>("GET", "/runs", { query: { ...filter, cursor, limit } }),
-  getRun: (id: string) => request<Run>("GET", `/runs/${part(id)}`),
-  listTasks: (id: string) => request<Page<Task>>("GET", `/runs/${part(id)}/tasks`, { query: { limit: 1000 } }),
-  getTask: (id: string, path: string) => request<TaskDetail>("GET", `/runs/${part(id)}/tasks/${taskPart(path)}`),
+    json<Page<RunSummary>>(sdk.listRuns({ query: { ...filter, ...(cursor && { cursor }), limit } })),
+  getRun: (id: string) => json<Run>(sdk.getRun({ path: { run_id: id } })),
+  listTasks: (id: string, cursor: string | null) =>
+    json<Page<Task>>(sdk.listTasks({ path: { run_id: id }, query: { limit: TASKS_PAGE, ...(cursor && { cursor }) } })),
+  getTask: (id: string, path: string) => json<TaskDetail>(sdk.getTask({ path: { run_id: id, path } })),
   readJournal: (id: string, after: number, limit: number) =>
-    request<Page<JournalEvent>>("GET", `/runs/${part(id)}/journal`, { query: { after, limit } }),
+    json<Page<JournalEvent>>(sdk.readJournal({ path: { run_id: id }, query: { after, limit } })),
 
-  pause: (id: string) => request<Run>("POST", `/runs/${part(id)}/pause`, { body: {} }),
-  resume: (id: string) => request<Run>("POST", `/runs/${part(id)}/resume`, { body: {} }),
+  pause: (id: string) => json<Run>(sdk.pauseRun({ path: { run_id: id }, body: {} })),
+  resume: (id: string) => json<Run>(sdk.resumeRun({ path: { run_id: id }, body: {} })),
   cancel: (id: string, reason: string) =>
-    request<Run>("POST", `/runs/${part(id)}/cancel`, { body: reason ? { reason } : {} }),
-  retry: (id: string) => request<Run>("POST", `/runs/${part(id)}/retry`, { body: {} }),
-  fork: (id: string, seq: number, patch: { input?: Json; variables?: JsonObject; version?: number }) =>
-    request<Run>("POST", `/runs/${part(id)}/fork`, { body: { seq, patch } }),
+    json<Run>(sdk.cancelRun({ path: { run_id: id }, body: reason ? { reason } : {} })),
+  retry: (id: string) => json<Run>(sdk.retryRun({ path: { run_id: id }, body: {} })),
+  fork: (id: string, seq: number, patch: { input?: Json; version?: number }) =>
+    json<Run>(sdk.forkRun({ path: { run_id: id }, body: { seq, patch } })),
   signal: (id: string, name: string, payload: Json, idempotencyKey: string) =>
-    request<{ run: string; name: string; seq: number }>("POST", `/runs/${part(id)}/signals/${part(name)}`, {
-      body: { payload },
-      idempotencyKey,
-    }),
-  resolve: (id: string, path: string, body: { action: string; output?: Json; message?: string }) =>
-    request<Run>("POST", `/runs/${part(id)}/tasks/${taskPart(path)}/resolve`, { body }),
+    answer(sdk.signalRun({ path: { run_id: id, name }, body: { payload }, ...keyed(idempotencyKey) })),
+  resolve: (id: string, path: string, body: { action: sdk.Resolve["action"]; output?: Json; message?: string }) =>
+    json<Run>(sdk.resolveTask({ path: { run_id: id, path }, body })),
 
-  outbox: (run: string | null) => request<Page<OutboxItem>>("GET", "/outbox", { query: { run, limit: 100 } }),
+  outbox: (run: string | null) => answer(sdk.listOutbox({ query: { ...(run && { run }), limit: 100 } })),
+
+  session: () => answer(sdk.getSession()),
+  openSession: (key: string) => answer(sdk.openSession({ body: { key } })),
 };
 
-export type { Fault };
+const TASKS_PAGE = 200;
+
+/** All tasks of a run, page by page. */
+export async function allTasks(id: string): Promise<Task[]> {
+  const found: Task[] = [];
+  let cursor: string | null = null;
+  do {
+    const page: Page<Task> = await api.listTasks(id, cursor);
+    found.push(...page.items);
+    cursor = page.next;
+  } while (cursor !== null);
+  return found;
+}

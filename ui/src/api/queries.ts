@@ -1,6 +1,6 @@
 /** What the page knows of the server, and under which keys; a key's first word says what it is about. */
 import { QueryClient, queryOptions } from "@tanstack/react-query";
-import { api } from "./calls";
+import { allTasks, api } from "./calls";
 import { ApiProblem } from "./client";
 
 export const queryClient = new QueryClient({
@@ -13,7 +13,6 @@ export const queryClient = new QueryClient({
   },
 });
 
-export const systemQuery = queryOptions({ queryKey: ["system"], queryFn: api.system, staleTime: 60_000 });
 export const classesQuery = queryOptions({
   queryKey: ["node-classes"],
   queryFn: async () => (await api.nodeClasses()).items,
@@ -23,7 +22,7 @@ export const schemaQuery = queryOptions({ queryKey: ["schema"], queryFn: api.wor
 export const workflowsQuery = (text = "") =>
   queryOptions({
     queryKey: ["workflows", "list", text],
-    queryFn: async () => (await api.listWorkflows({ text, limit: 100 })).items,
+    queryFn: async () => (await api.listWorkflows({ ...(text && { text }), limit: 100 })).items,
   });
 export const workflowQuery = (name: string) =>
   queryOptions({ queryKey: ["workflows", "one", name], queryFn: () => api.getWorkflow(name) });
@@ -40,7 +39,7 @@ export const versionsQuery = (name: string) =>
   });
 export const runQuery = (id: string) => queryOptions({ queryKey: ["runs", "one", id], queryFn: () => api.getRun(id) });
 export const tasksQuery = (id: string) =>
-  queryOptions({ queryKey: ["runs", "tasks", id], queryFn: async () => (await api.listTasks(id)).items });
+  queryOptions({ queryKey: ["runs", "tasks", id], queryFn: () => allTasks(id) });
 export const taskQuery = (id: string, path: string) =>
   queryOptions({ queryKey: ["runs", "task", id, path], queryFn: () => api.getTask(id, path) });
 export const lastRunQuery = (workflow: string) =>

@@ -7,7 +7,7 @@
  */
 import { create } from "zustand";
 import { backoffMs, EventReader, type ServerEvent } from "@/rules/sse";
-import { authHeaders, BASE } from "./client";
+import { BASE } from "./client";
 
 export type StreamState =
   | { kind: "idle" }
@@ -54,7 +54,7 @@ export function follow(path: string, after: string | null, listener: Listener): 
   const readOnce = async (): Promise<"ended" | "lost"> => {
     const quiet = new AbortController();
     const signal = AbortSignal.any([stop.signal, quiet.signal]);
-    const headers: Record<string, string> = { Accept: "text/event-stream", ...authHeaders() };
+    const headers: Record<string, string> = { Accept: "text/event-stream" };
     if (lastId !== null) headers["Last-Event-ID"] = lastId;
     const response = await fetch(`${BASE}${path}`, { headers, signal, cache: "no-store" });
     if (response.status === 204 || response.status === 404) return "ended";

@@ -1,167 +1,48 @@
-/** The shapes of the API as the page uses them. */
+/** The API's shapes, generated from its OpenAPI; where that says "anything" the page says "any JSON". */
+import type * as G from "./generated";
 
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 export type JsonObject = { [key: string]: Json };
 
-export type RunStatus =
-  | "queued"
-  | "running"
-  | "waiting"
-  | "paused"
-  | "cancelling"
-  | "succeeded"
-  | "failed"
-  | "cancelled";
-export type TaskStatus =
-  | "ready"
-  | "running"
-  | "waiting"
-  | "in_doubt"
-  | "completed"
-  | "failed"
-  | "skipped"
-  | "cancelled";
+export type {
+  Attempt,
+  Decision,
+  Fault,
+  Graph,
+  GraphEdge,
+  GraphNode,
+  OutboxItem,
+  RunStatus,
+  SavedVersion,
+  TaskCounts,
+  TaskStatus,
+  Validation,
+  Waker,
+  WorkflowVersion,
+} from "./generated";
 
 export type Page<T> = { items: T[]; next: string | null };
 
-export type Fault = { pointer: string; code: string; message: string; suggestion: string | null };
+type Narrow<T, Change> = Omit<T, keyof Change> & Change;
 
-export type GraphNode = {
-  id: string;
-  class: string;
-  decides: boolean;
-  effect: string | null;
-  join: boolean;
-  end: boolean;
-  start: boolean;
-};
-export type EdgeKind = "next" | "label" | "route" | "error";
-export type GraphEdge = { source: string; target: string; kind: EdgeKind; label: string | null; back: boolean };
-export type Graph = { nodes: GraphNode[]; edges: GraphEdge[] };
+export type RunError = Narrow<Required<G.RunError>, { details: JsonObject | null }>;
+export type RunSummary = Narrow<G.RunSummary, { error: RunError | null }>;
+export type Run = Narrow<G.Run, { error: RunError | null; input: Json; output: Json }>;
+export type Step = Narrow<G.Step, { value?: Json; error?: RunError | null }>;
+export type Task = Narrow<G.Task, { error: RunError | null; steps: Step[] }>;
+export type TaskDetail = Narrow<
+  G.TaskDetail,
+  { error: RunError | null; steps: Step[]; params: Json; input: Json; output: Json }
+>;
+export type Workflow = Narrow<G.Workflow, { document: JsonObject }>;
+export type WorkflowSummary = Narrow<G.WorkflowSummary, { last_run: RunSummary | null }>;
+export type NodeClass = Narrow<G.NodeClass, { params_schema: JsonObject | null; output_schema: JsonObject | null }>;
 
-export type Validation = { valid: boolean; faults: Fault[]; hints: Fault[]; graph: Graph | null };
-export type SavedVersion = {
-  name: string;
-  version: number;
-  created_at: string;
-  created: boolean;
-  hints: Fault[];
-  hash: string;
-};
-
-export type RunError = {
-  type: string;
-  message: string;
-  path: string | null;
-  node: string | null;
-  attempt: number | null;
-  retryable: boolean | null;
-  details: JsonObject | null;
-};
-export type Waker = {
-  kind: string;
-  path: string | null;
-  node: string | null;
-  sentence: string;
-  at: string | null;
-  name: string | null;
-  run: string | null;
-  worker: string | null;
-};
-export type TaskCounts = {
-  total: number;
-  completed: number;
-  failed: number;
-  skipped: number;
-  running: number;
-  waiting: number;
-  in_doubt: number;
-  ready: number;
-  cancelled: number;
-};
-
-export type RunSummary = {
-  id: string;
-  workflow: string;
-  version: number;
-  status: RunStatus;
-  error: RunError | null;
-  labels: Record<string, string>;
-  created_at: string;
-  started_at: string | null;
-  finished_at: string | null;
-  parent: { run: string; path: string } | null;
-  forked_from: { run: string; seq: number } | null;
-  waiting_for: { sentence: string; wakers: Waker[] } | null;
-  seq: number;
-  tasks: TaskCounts;
-  duration_us: number | null;
-};
-export type Run = RunSummary & { input: Json; output: Json };
-
-export type Decision = {
-  chosen: { label: string | null; node: string }[];
-  allowed: string[];
-  reason: string | null;
-  confidence: number | null;
-  by: string;
-  model: string | null;
-  cost_usd: number | null;
-};
-export type Attempt = {
-  attempt: number;
-  worker: string | null;
-  queued_at: string | null;
-  started_at: string | null;
-  finished_at: string | null;
-  error: RunError | null;
-};
-export type Step = {
-  name: string;
-  status: string;
-  effect: string | null;
-  at: string | null;
-  duration_us: number | null;
-  value?: Json;
-  error?: RunError | null;
-};
-export type Task = {
-  path: string;
-  node: string;
-  class: string;
-  visit: number;
-  status: TaskStatus;
-  attempt: number;
-  attempts: Attempt[];
-  scheduled_at: string | null;
-  started_at: string | null;
-  finished_at: string | null;
-  duration_us: number | null;
-  effect: string | null;
-  decision: Decision | null;
-  error: RunError | null;
-  waiting_for: Waker | null;
-  previous: string[];
-  steps: Step[];
-  output_bytes: number | null;
-};
-export type TaskDetail = Task & {
-  params: Json;
-  input: Json;
-  output: Json;
-  logs: { at: string; level: string; message: string }[];
-};
-
-/** A journal event: flat, with the fields of its kind beside these. */
-export type JournalEvent = {
-  seq: number;
-  group: number;
-  at: string;
-  kind: string;
-  path: string | null;
-  node: string | null;
-  [field: string]: Json | undefined;
-};
+/** A journal event: flat, with the fields of its kind beside these. Fields with their default are left out. */
+export type JournalEvent = Narrow<
+  G.JournalEvent,
+  { path?: string | null; node?: string | null; [field: string]: Json | undefined }
+> & { seq: number; group: number; at: string; kind: string; path?: string | null; node?: string | null };
 
 /** A notice that is not in the journal: a task began, moved on, or logged. */
 export type LiveNotice = {
@@ -174,67 +55,4 @@ export type LiveNotice = {
   message?: string | null;
   done?: number | null;
   total?: number | null;
-};
-
-export type WorkflowSummary = {
-  name: string;
-  version: number;
-  versions: number;
-  description: string | null;
-  labels: Record<string, string>;
-  created_at: string;
-  updated_at: string;
-  last_run: RunSummary | null;
-};
-export type Workflow = {
-  name: string;
-  version: number;
-  versions: number;
-  document: JsonObject;
-  text: string;
-  graph: Graph;
-  created_at: string;
-  updated_at: string;
-  hints: Fault[];
-};
-export type WorkflowVersion = { version: number; created_at: string; hash: string };
-
-export type NodeClass = {
-  name: string;
-  title: string;
-  summary: string;
-  description: string;
-  family: string;
-  icon: string | null;
-  effect: string;
-  routes: string[] | "*" | null;
-  decides: boolean;
-  class_version: string | number;
-  params_schema: JsonObject | null;
-  output_schema: JsonObject | null;
-  deterministic: boolean | null;
-};
-
-export type OutboxItem = {
-  id: string;
-  run: string;
-  path: string;
-  node: string;
-  channel: string;
-  to: string;
-  subject: string;
-  body: string;
-  at: string;
-  idempotency_key: string;
-};
-
-export type SystemInfo = { version: string; store: string; workers: Json[]; dev: boolean; started_at: string };
-
-export type ProblemDetail = {
-  type: string;
-  title: string;
-  status: number;
-  detail: string | null;
-  code: string;
-  errors?: Fault[];
 };

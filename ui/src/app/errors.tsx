@@ -1,7 +1,7 @@
 import { Link } from "@tanstack/react-router";
 import { useState } from "react";
-import { ApiProblem, rememberApiKey } from "@/api/client";
-import { queryClient } from "@/api/queries";
+import { api } from "@/api/calls";
+import { ApiProblem } from "@/api/client";
 import { Icon } from "@/design/icons";
 import { StatusIcon } from "@/design/status";
 
@@ -47,14 +47,17 @@ export function Problem({ error, onRetry }: { error: Error; onRetry?: () => void
 
 function KeyForm() {
   const [key, setKey] = useState("");
+  const [refused, setRefused] = useState<string | null>(null);
   return (
     <form
       className="key-form"
       onSubmit={(event) => {
         event.preventDefault();
-        rememberApiKey(key);
-        void queryClient.invalidateQueries();
-        location.reload();
+        setRefused(null);
+        api.openSession(key).then(
+          () => location.reload(),
+          (error: unknown) => setRefused(error instanceof Error ? error.message : String(error)),
+        );
       }}
     >
       <label className="fl" htmlFor="api-key">
@@ -73,7 +76,9 @@ function KeyForm() {
           Open
         </button>
       </div>
-      <p className="hint">The value of ORCHESTRATOR_API_KEY. It is kept until this tab is closed.</p>
+      <p className={refused ? "hint bad" : "hint"} role={refused ? "alert" : undefined}>
+        {refused ?? "The value of ORCHESTRATOR_API_KEY. The page keeps a session of 12 hours for it, not the key."}
+      </p>
     </form>
   );
 }

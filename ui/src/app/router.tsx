@@ -1,11 +1,7 @@
 /** Every address of the page. What a person would want to send as a link stands in the address: run, node, tab, filters. */
-import {
-  createRootRoute,
-  createRoute,
-  createRouter,
-  lazyRouteComponent,
-  stripSearchParams,
-} from "@tanstack/react-router";
+import { createRootRoute, createRoute, createRouter, lazyRouteComponent } from "@tanstack/react-router";
+import type { RunStatus } from "@/api/types";
+import { RUN_STATUSES } from "@/rules/status";
 import { NotFound, PageError } from "./errors";
 import { Frame } from "./Frame";
 
@@ -64,17 +60,21 @@ export const versionsRoute = createRoute({
   component: lazyRouteComponent(() => import("@/features/workflows/VersionsPage"), "VersionsPage"),
 });
 
-const RUNS_DEFAULTS = { status: [] as string[], label: [] as string[], workflow: "", text: "" };
+export type RunsSearch = { status?: RunStatus[]; label?: string[]; workflow?: string; text?: string };
 export const runsRoute = createRoute({
   getParentRoute: () => root,
   path: "/runs",
-  validateSearch: (search: Record<string, unknown>) => ({
-    status: many(search.status),
-    label: many(search.label),
-    workflow: optional(search.workflow) ?? "",
-    text: optional(search.text) ?? "",
-  }),
-  search: { middlewares: [stripSearchParams(RUNS_DEFAULTS)] },
+  validateSearch: (search: Record<string, unknown>): RunsSearch => {
+    const status = RUN_STATUSES.filter((one) => many(search.status).includes(one));
+    const label = many(search.label);
+    const [workflow, text] = [optional(search.workflow), optional(search.text)];
+    return {
+      ...(status.length > 0 && { status }),
+      ...(label.length > 0 && { label }),
+      ...(workflow && { workflow }),
+      ...(text && { text }),
+    };
+  },
   component: lazyRouteComponent(() => import("@/features/runs/RunsPage"), "RunsPage"),
 });
 

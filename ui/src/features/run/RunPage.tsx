@@ -1,3 +1,239 @@
+import { Link } from "@tanstack/react-router";
+import { useMemo } from "react";
+import { ApiProblem } from "@/api/client";
+import type { RunSummary } from "@/api/types";
+import { Problem } from "@/app/errors";
+import { type PanelTab, runRoute } from "@/app/router";
+import { Icon } from "@/design/icons";
+import { RunChip, StatusIcon } from "@/design/status";
+import { useNow } from "@/design/useNow";
+import { useTitle } from "@/design/useTitle";
+import { GraphView } from "@/features/graph/GraphView";
+import { Dock } from "@/features/journal/Dock";
+import { bannerOf } from "@/rules/banner";
+import type { RunFold } from "@/rules/fold";
+import { countsSentence, isTerminal } from "@/rules/status";
+import { duration, exact, micros, moment } from "@/rules/time";
+import { RunButtons, useRunActions } from "./actions";
+import { NodePanel } from "./NodePanel";
+import { type RunView, useRunView } from "./useRunView";
+import "./run.css";
+
 export function RunPage() {
-  return null;
+  const { id } = runRoute.useParams();
+  const search = runRoute.useSearch();
+  const navigate = runRoute.useNavigate();
+  const view = useRunView(id);
+  const actions = useRunActions(view);
+  const { run, feed, fold, graph } = view;
+  useTitle(run ? `Run ${id.slice(0, 5)} · ${run.workflow}` : `Run ${id.slice(0, 5)}`);
+  const interesting = useMemo(() => nodeOfInterest(fold), [fold]);
+  const selected = search.node === "none" ? null : (search.node ?? interesting);
+  const select = (node: string | null) =>
+    void navigate({ search: (before) => ({ ...before, node: node ?? "none", tab: undefined }), replace: true });
+  if (view.error && !run) {
+    const missing = view.error instanceof ApiProblem && view.error.status === 404;
+    return (
+      <div className="middle">
+        {missing ? <h1 className="title">There is no run {id.slice(0, 12)}</h1> : <Problem error={view.error} />}
+        <Link to="/runs" className="btn">
+          Open the runs
+        </Link>
+      </div>
+    );
+  }
+  return (
+    <>
+      <header className="sub run-sub">
+        {run ? (
+          <>
+            <Link
+              to="/workflows/$name"
+              params={{ name: run.workflow }}
+              search={{ run: id }}
+              className="i3 nw plain cut parent"
+            >
+              {run.workflow}
+            </Link>
+            <span className="i3">/</span>
+            <h1 className="nw" title={run.id}>
+              Run {id.slice(0, 5)}
+            </h1>
+            <RunChip status={run.status} />
+            <RunFacts run={run} fold={fold} />
+            <span className="sp" />
+            {Object.entries(run.labels).map(([key, value]) => (
+              <Link key={key} to="/runs" search={{ label: [`${key}:${value}`] }} className="lab plain desk">
+                {`${key}: ${value}`}
+              </Link>
+            ))}
+            <RunButtons view={view} actions={actions} />
+          </>
+        ) : (
+          <h1>Run {id.slice(0, 5)}</h1>
+        )}
+      </header>
+      <div className="run-main">
+        <div className="col sp">
+          {run && <RunBanner view={view} actions={actions} onNode={select} />}
+          <div className="run-graph">
+            <GraphView graph={graph} fold={fold} classes={view.classes} selected={selected} onSelect={select}>
+              <Legend />
+            </GraphView>
+          </div>
+          <Dock
+            run={run}
+            feed={feed}
+            tab={search.dock ?? "timeline"}
+            onTab={(dock) => void navigate({ search: (before) => ({ ...before, dock }) })}
+            selected={selected}
+            onSelect={select}
+            fill
+          />
+        </div>
+        {selected && run && (
+          <NodePanel
+            key={selected}
+            view={view}
+            node={selected}
+            tab={search.tab}
+            onTab={(tab: PanelTab) => void navigate({ search: (before) => ({ ...before, node: selected, tab }) })}
+            onClose={() => select(null)}
+            actions={actions}
+          />
+        )}
+      </div>
+      {actions.dialogs}
+    </>
+  );
+}
+
+/** Whom a person wants to see first: the root failure, else who is in doubt, else who decided. */
+function nodeOfInterest(fold: RunFold): string | null {
+  const all = fold.order.flatMap((path) => fold.tasks[path] ?? []);
+  const failed = all
+    .filter((task) => task.status === "failed")
+    .sort((a, b) => (a.finishedAt ?? "").localeCompare(b.finishedAt ?? ""));
+  return (
+    (failed[0] ?? all.find((task) => task.status === "in_doubt") ?? all.find((task) => task.decision))?.node ?? null
+  );
+}
+
+function RunFacts({ run, fold }: { run: RunSummary; fold: RunFold }) {
+  const over = isTerminal(run.status);
+  const now = useNow(over ? 3_600_000 : 200);
+  const start = run.started_at ?? run.created_at;
+  const end = run.finished_at ?? fold.finishedAt;
+  const took = end ? micros(end) - micros(start) : now * 1000 - micros(start);
+  const counts = {
+    total: 0,
+    completed: 0,
+    failed: 0,
+    skipped: 0,
+    running: 0,
+    waiting: 0,
+    in_doubt: 0,
+    ready: 0,
+    cancelled: 0,
+  };
+  for (const task of Object.values(fold.tasks)) counts[task.status] += 1;
+  return (
+    <>
+      <span className="i2 nw t12">version {run.version}</span>
+      <span className="vr desk" />
+      <span className="i2 nw t12 num desk" title={exact(start)}>
+        started {moment(start)}
+      </span>
+      <span className="i2 nw t12 num">{duration(took)}</span>
+      <span className="i2 nw t12 num desk">{countsSentence(counts)}</span>
+      {run.forked_from && (
+        <Link to="/runs/$id" params={{ id: run.forked_from.run }} className="i2 nw t12 desk">
+          {`forked from ${run.forked_from.run.slice(0, 5)} at event ${run.forked_from.seq}`}
+        </Link>
+      )}
+      {run.parent && (
+        <Link
+          to="/runs/$id"
+          params={{ id: run.parent.run }}
+          search={{ node: run.parent.path.split("@")[0] ?? "" }}
+          className="i2 nw t12 desk"
+        >
+          {`child of ${run.parent.run.slice(0, 5)}`}
+        </Link>
+      )}
+    </>
+  );
+}
+
+const SHAPES = { fail: "failed", wait: "waiting", doubt: "doubt", idle: "queued" } as const;
+
+export function RunBanner({
+  view,
+  actions,
+  onNode,
+}: {
+  view: RunView;
+  actions: ReturnType<typeof useRunActions>;
+  onNode: (node: string) => void;
+}) {
+  const { run, fold, tasks } = view;
+  const now = useNow(1000);
+  if (!run) return null;
+  const banner = bannerOf(run, fold, tasks, now * 1000);
+  if (!banner) return null;
+  const { node } = banner;
+  const shape = run.status === "paused" ? "paused" : run.status === "cancelling" ? "cancelling" : SHAPES[banner.tone];
+  const doubt = node
+    ? fold.order.findLast((path) => fold.tasks[path]?.node === node && fold.tasks[path]?.status === "in_doubt")
+    : undefined;
+  return (
+    <div className={`why ${banner.tone}`} role={banner.tone === "fail" ? "alert" : "status"}>
+      <StatusIcon shape={shape} />
+      <span className="sp wrap">
+        <b className="b">{banner.title}</b> {banner.detail && <span className="i2">{`— ${banner.detail}`}</span>}
+      </span>
+      {node && banner.tone === "fail" && (
+        <button type="button" className="m linkish nw" onClick={() => onNode(node)}>
+          Show {node}
+        </button>
+      )}
+      {banner.run && (
+        <Link to="/runs/$id" params={{ id: banner.run }} className="m nw">
+          Open run {banner.run.slice(0, 5)}
+        </Link>
+      )}
+      {banner.action === "resolve" && doubt && (
+        <button type="button" className="btn sm" onClick={() => actions.ask({ what: "resolve", path: doubt })}>
+          Resolve…
+        </button>
+      )}
+      {banner.action === "signal" && (
+        <button type="button" className="btn sm" onClick={() => actions.ask({ what: "signal", name: banner.signal })}>
+          <Icon name="bolt" size={14} />
+          {`Send “${banner.signal ?? "signal"}”…`}
+        </button>
+      )}
+    </div>
+  );
+}
+
+const legend: [string, string][] = [
+  ["taken", "taken"],
+  ["off", "not taken"],
+  ["err", "on error"],
+];
+
+export function Legend() {
+  return (
+    <div className="legend desk" aria-hidden="true">
+      {legend.map(([look, words]) => (
+        <span key={look}>
+          <svg width="28" height="4" viewBox="0 0 28 4" aria-hidden="true">
+            <path className={`e react-flow__edge-path ${look}`} d="M0 2H28" />
+          </svg>
+          {words}
+        </span>
+      ))}
+    </div>
+  );
 }

@@ -1,0 +1,64 @@
+/** A graph as a small track drawing: columns by distance from the start, deciding nodes in iris. */
+import type { Graph } from "@/api/types";
+import { trackColumns } from "@/rules/track";
+
+const [WIDE, HIGH, W, H, GAP] = [300, 96, 40, 16, 26];
+
+export function TrackDrawing({ graph }: { graph: Graph }) {
+  const columns = trackColumns(graph, 5, 3);
+  const width = columns.length * W + (columns.length - 1) * GAP;
+  const at = new Map<string, { x: number; y: number }>();
+  columns.forEach((column, c) => {
+    column.forEach((node, r) => {
+      at.set(node.id, { x: c * (W + GAP), y: HIGH / 2 - H / 2 + (r - (column.length - 1) / 2) * 28 });
+    });
+  });
+  const ways = graph.edges.filter((edge) => !edge.back && edge.kind !== "error");
+  return (
+    <svg width="100%" height={HIGH} viewBox={`0 0 ${WIDE} ${HIGH}`} aria-hidden="true">
+      <g transform={`translate(${Math.max(8, (WIDE - width) / 2)} 0)`}>
+        {ways.map((edge) => {
+          const [from, to] = [at.get(edge.source), at.get(edge.target)];
+          if (!from || !to || to.x <= from.x) return null;
+          return (
+            <Way
+              key={`${edge.source}>${edge.target}`}
+              from={{ x: from.x + W, y: from.y + H / 2 }}
+              to={{ x: to.x, y: to.y + H / 2 }}
+            />
+          );
+        })}
+        {columns.flat().map((node) => {
+          const place = at.get(node.id);
+          return place ? (
+            <rect
+              key={node.id}
+              x={place.x}
+              y={place.y}
+              width={W}
+              height={H}
+              rx="4"
+              className={node.decides ? "g i" : "g"}
+            />
+          ) : null;
+        })}
+      </g>
+    </svg>
+  );
+}
+
+function Way({ from, to }: { from: { x: number; y: number }; to: { x: number; y: number } }) {
+  const middle = to.x - GAP / 2 - 2;
+  const r = Math.min(8, Math.abs(to.y - from.y) / 2);
+  const down = Math.sign(to.y - from.y);
+  const path =
+    down === 0
+      ? `M${from.x} ${from.y}H${to.x - 6}`
+      : `M${from.x} ${from.y}H${middle - r}Q${middle} ${from.y} ${middle} ${from.y + r * down}V${to.y - r * down}Q${middle} ${to.y} ${middle + r} ${to.y}H${to.x - 6}`;
+  return (
+    <>
+      <path className="way" d={path} />
+      <polygon className="way-end" points={`${to.x - 7},${to.y - 4} ${to.x - 7},${to.y + 4} ${to.x - 1},${to.y}`} />
+    </>
+  );
+}

@@ -1,0 +1,26 @@
+import { BaseEdge, EdgeLabelRenderer, type EdgeProps, type Edge as FlowEdge } from "@xyflow/react";
+import { memo } from "react";
+import type { EdgeLook } from "@/rules/drawing";
+import { arrowAt, labelPoint, type Point, roundedPath } from "@/rules/layout";
+
+export type TrackData = { points: Point[]; look: EdgeLook; label: string | null };
+export type Track = FlowEdge<TrackData, "track">;
+
+export const TrackEdge = memo(function TrackEdge({ id, data }: EdgeProps<Track>) {
+  if (!data) return null;
+  const { points, look, label } = data;
+  const at = label ? labelPoint(points) : null;
+  return (
+    <>
+      <BaseEdge id={id} path={roundedPath(points, 10, 6)} className={`e ${look}`} interactionWidth={0} />
+      <polygon className={`a ${look}`} points={arrowAt(points)} />
+      {at && (
+        <EdgeLabelRenderer>
+          <span className="el" style={{ transform: `translate(-50%, -50%) translate(${at.x}px, ${at.y}px)` }}>
+            {label}
+          </span>
+        </EdgeLabelRenderer>
+      )}
+    </>
+  );
+});

@@ -1,0 +1,133 @@
+import { useVirtualizer } from "@tanstack/react-virtual";
+import { useEffect, useMemo, useRef } from "react";
+import type { FeedRow, RunFeed } from "@/api/useRunFeed";
+import { describe, describeNotice, type JournalWords, matches } from "@/rules/journal";
+import { exact, offset } from "@/rules/time";
+
+type Props = {
+  feed: RunFeed;
+  filter: string;
+  follow: boolean;
+  onFollow: (follow: boolean) => void;
+  selected: string | null;
+  onSelect: (node: string | null) => void;
+};
+
+const ROW = 24;
+
+export function Journal({ feed, filter, follow, onFollow, selected, onSelect }: Props) {
+  const scroller = useRef<HTMLElement>(null);
+  const rows = useMemo(() => {
+    const all: FeedRow[] = [...feed.events.map((event) => ({ live: false as const, event })), ...feed.notices];
+    return all.filter((row) => matches(row.live ? row.notice : row.event, filter));
+  }, [feed.events, feed.notices, filter]);
+  const virtual = useVirtualizer({
+    count: rows.length,
+    getScrollElement: () => scroller.current,
+    estimateSize: () => ROW,
+    overscan: 12,
+    paddingStart: 6,
+    paddingEnd: 6,
+  });
+  const start = feed.fold.startedAt ?? feed.events[0]?.at ?? "";
+  useEffect(() => {
+    if (follow && rows.length > 0) virtual.scrollToIndex(rows.length - 1, { align: "end" });
+  }, [follow, rows, virtual]);
+  return (
+    <section
+      ref={scroller}
+      className="jl"
+      aria-label="Journal"
+      // biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, and the keyboard must reach it.
+      tabIndex={0}
+      onWheel={(event) => {
+        if (event.deltaY < 0 && follow) onFollow(false);
+      }}
+    >
+      {rows.length === 0 && (
+        <p className="empty">{filter ? "No event of this kind or node." : "No event has been recorded yet."}</p>
+      )}
+      <div style={{ height: virtual.getTotalSize(), position: "relative" }}>
+        {virtual.getVirtualItems().map((item) => {
+          const row = rows[item.index];
+          if (!row) return null;
+          return (
+            <Row
+              key={row.live ? `live${item.index}` : row.event.seq}
+              row={row}
+              top={item.start}
+              start={start}
+              selected={selected}
+              onSelect={onSelect}
+            />
+          );
+        })}
+      </div>
+    </section>
+  );
+}
+
+function Row({
+  row,
+  top,
+  start,
+  selected,
+  onSelect,
+}: {
+  row: FeedRow;
+  top: number;
+  start: string;
+  selected: string | null;
+  onSelect: (node: string | null) => void;
+}) {
+  const fact = row.live ? row.notice : row.event;
+  const words = row.live ? describeNotice(row.notice) : describe(row.event);
+  const node = fact.node ?? null;
+  const classes = ["jr", words.tone];
+  if (row.live) classes.push("lv");
+  if (node !== null && node === selected) classes.push("sel");
+  const content = (
+    <>
+      <span className="num i3 right first">{row.live ? "live" : row.event.seq}</span>
+      <span className="num i3 right when" title={exact(fact.at)}>
+        {start ? offset(fact.at, start) : ""}
+      </span>
+      <span className="mono kd cut">{row.live ? fact.kind.replaceAll("_", " ") : fact.kind}</span>
+      <span className="m cut" title={fact.path ?? undefined}>
+        {fact.path ?? ""}
+      </span>
+      <span className="cut">
+        <Words words={words} />
+      </span>
+    </>
+  );
+  const style = { transform: `translateY(${top}px)` };
+  if (node === null) {
+    return (
+      <div className={classes.join(" ")} style={style}>
+        {content}
+      </div>
+    );
+  }
+  return (
+    <button type="button" className={classes.join(" ")} style={style} tabIndex={-1} onClick={() => onSelect(node)}>
+      {content}
+    </button>
+  );
+}
+
+function Words({ words }: { words: JournalWords }) {
+  return (
+    <>
+      {words.lead && <span className="lead">{words.lead}</span>}
+      {words.lead && words.code && " "}
+      {words.code && <span className="mono">{words.code}</span>}
+      {words.tail.length > 0 && (
+        <span className="i3">
+          {words.lead || words.code ? " · " : ""}
+          {words.tail.join(" · ")}
+        </span>
+      )}
+    </>
+  );
+}

@@ -1,0 +1,160 @@
+import { useMemo, useState } from "react";
+import type { RunFeed } from "@/api/useRunFeed";
+import { StatusIcon } from "@/design/status";
+import { useNow } from "@/design/useNow";
+import { isOpen } from "@/rules/fold";
+import { taskLook } from "@/rules/status";
+import { axisMark, axisStep, duration, micros } from "@/rules/time";
+import { type Lane, lanes, type Scale, timeScale } from "@/rules/timeline";
+
+type Props = { feed: RunFeed; selected: string | null; onSelect: (node: string | null) => void };
+
+const percent = (share: number): string => `${(share * 100).toFixed(3)}%`;
+/** The right of the axis stays free for the words of the last bars. */
+const DRAWN = 0.86;
+
+export function Timeline({ feed, selected, onSelect }: Props) {
+  const { fold, events } = feed;
+  const [unfolded, setUnfolded] = useState<ReadonlySet<number>>(new Set());
+  const over = fold.ended !== null;
+  const now = useNow(over ? 3_600_000 : 200);
+  const all = useMemo(() => lanes(events, fold), [events, fold]);
+  const start = fold.startedAt ? micros(fold.startedAt) : (all[0]?.from ?? 0);
+  const end = fold.finishedAt ? micros(fold.finishedAt) : Math.max(now * 1000, start + 1);
+  const scale = useMemo(() => timeScale(all, start, end, unfolded), [all, start, end, unfolded]);
+  if (all.length === 0) return <p className="empty">No task has been scheduled yet.</p>;
+  return (
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, and the keyboard must reach it.
+    <section className="tl scroll" aria-label="Timeline" tabIndex={0}>
+      <Axis scale={scale} start={start} onUnfold={(from) => setUnfolded(new Set([...unfolded, from]))} />
+      <div className="tw">
+        <Grid scale={scale} start={start} />
+        {all.map((lane) => (
+          <LaneRow
+            key={lane.path}
+            lane={lane}
+            scale={scale}
+            end={end}
+            selected={lane.node === selected}
+            onSelect={onSelect}
+          />
+        ))}
+        {!over && all.some((lane) => isOpen(lane.status)) && (
+          <em style={{ left: `calc(176px + (100% - 176px) * ${scale.at(end) * DRAWN})` }}>
+            <q>now</q>
+          </em>
+        )}
+      </div>
+    </section>
+  );
+}
+
+function marks(scale: Scale, start: number): { at: number; x: number }[] {
+  const step = axisStep(scale.span, 9);
+  const found: { at: number; x: number }[] = [];
+  for (const piece of scale.pieces) {
+    if (piece.folded) continue;
+    for (let at = Math.ceil((piece.from - start) / step) * step; at <= piece.to - start; at += step) {
+      const x = scale.at(start + at);
+      if (found.length === 0 || x - (found.at(-1)?.x ?? 0) > 0.05) found.push({ at, x });
+    }
+  }
+  return found;
+}
+
+function Axis({ scale, start, onUnfold }: { scale: Scale; start: number; onUnfold: (from: number) => void }) {
+  return (
+    <div className="ax">
+      {marks(scale, start).map(({ at, x }) => (
+        <span key={at} style={{ left: percent(x * DRAWN) }}>
+          {axisMark(at)}
+        </span>
+      ))}
+      {scale.pieces
+        .filter((piece) => piece.folded)
+        .map((piece) => (
+          <button
+            type="button"
+            key={piece.from}
+            style={{ left: percent(((piece.x0 + piece.x1) / 2) * DRAWN) }}
+            onClick={() => onUnfold(piece.from)}
+            title="Unfold this wait"
+          >
+            {duration(piece.to - piece.from)} folded
+          </button>
+        ))}
+    </div>
+  );
+}
+
+function Grid({ scale, start }: { scale: Scale; start: number }) {
+  return marks(scale, start).map(({ at, x }) => (
+    <u key={at} style={{ left: `calc(176px + (100% - 176px) * ${x * DRAWN})` }} />
+  ));
+}
+
+function LaneRow({
+  lane,
+  scale,
+  end,
+  selected,
+  onSelect,
+}: {
+  lane: Lane;
+  scale: Scale;
+  end: number;
+  selected: boolean;
+  onSelect: (node: string | null) => void;
+}) {
+  const look = taskLook(lane.status);
+  const last = lane.segments.reduce((far, one) => Math.max(far, scale.at(one.to ?? end)), scale.at(lane.from));
+  return (
+    <>
+      <button type="button" className={selected ? "tr sel" : "tr"} onClick={() => onSelect(lane.node)}>
+        <span className="tn">
+          <StatusIcon shape={look.shape} size={14} label={look.word} />
+          <span className="cut m">{lane.path}</span>
+        </span>
+        <span className="tk">
+          {lane.segments.map((one) => {
+            const [x0, x1] = [scale.at(one.from), scale.at(one.to ?? end)];
+            return (
+              <i
+                key={`${one.kind}${one.from}`}
+                className={`tb ${one.kind}${one.kind === "wait" ? " hatch-wait" : ""}${one.to === null && one.kind === "work" ? " now" : ""}`}
+                style={{ left: percent(x0 * DRAWN), width: `max(3px, ${percent((x1 - x0) * DRAWN)})` }}
+                title={`${one.kind} ${duration((one.to ?? end) - one.from)}`}
+              />
+            );
+          })}
+          <span
+            className={`tt${lane.status === "waiting" ? " c-wait m" : ""}`}
+            style={{ left: `calc(${percent(last * DRAWN)} + 8px)` }}
+          >
+            {lane.words}
+          </span>
+        </span>
+      </button>
+      {selected &&
+        lane.steps.map((step) => (
+          <div className="tr sb" key={`${step.name}${step.from}`}>
+            <span className="tn">
+              <span className="cut i2">{step.name}</span>
+            </span>
+            <span className="tk">
+              <i
+                className={`tb ${step.failed ? "failed" : "work"}`}
+                style={{
+                  left: percent(scale.at(step.from) * DRAWN),
+                  width: `max(3px, ${percent((scale.at(step.to) - scale.at(step.from)) * DRAWN)})`,
+                }}
+              />
+              <span className="tt" style={{ left: `calc(${percent(scale.at(step.to) * DRAWN)} + 8px)` }}>
+                {duration(step.to - step.from)}
+              </span>
+            </span>
+          </div>
+        ))}
+    </>
+  );
+}

@@ -1,0 +1,97 @@
+/** What a person may do with a run: the buttons, and the dialogs that ask before something starts or ends. */
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useNavigate } from "@tanstack/react-router";
+import { lazy, Suspense, useState } from "react";
+import { api } from "@/api/calls";
+import type { Run } from "@/api/types";
+import { Icon } from "@/design/icons";
+import { sayProblem } from "@/design/toasts";
+import { actionsOf } from "@/rules/status";
+import type { RunView } from "./useRunView";
+
+const Dialogs = lazy(() => import("./RunDialogs"));
+
+export type Asking =
+  | { what: "cancel" | "retry" | "fork" }
+  | { what: "signal"; name: string | null }
+  | { what: "resolve"; path: string };
+
+export function useRunActions(view: RunView) {
+  const { run } = view;
+  const [asking, setAsking] = useState<Asking | null>(null);
+  const client = useQueryClient();
+  const navigate = useNavigate();
+  const turn = useMutation({
+    mutationFn: (what: "pause" | "resume") => (what === "pause" ? api.pause(run?.id ?? "") : api.resume(run?.id ?? "")),
+    onSettled: () => client.invalidateQueries({ queryKey: ["runs"] }),
+    onError: sayProblem,
+  });
+  const dialogs = run && asking && (
+    <Suspense fallback={null}>
+      <Dialogs
+        view={view}
+        run={run}
+        asking={asking}
+        onClose={() => setAsking(null)}
+        onForked={(forked: Run) => void navigate({ to: "/runs/$id", params: { id: forked.id } })}
+      />
+    </Suspense>
+  );
+  return { ask: setAsking, turn, dialogs };
+}
+
+export function RunButtons({
+  view,
+  actions,
+  brief = false,
+}: {
+  view: RunView;
+  actions: ReturnType<typeof useRunActions>;
+  brief?: boolean;
+}) {
+  const { run } = view;
+  if (!run) return null;
+  const allowed = new Set(actionsOf(run.status));
+  const waitsForSignal = run.waiting_for?.wakers.some((waker) => waker.kind === "signal") ?? false;
+  const { ask, turn } = actions;
+  return (
+    <>
+      {allowed.has("signal") && waitsForSignal && !brief && (
+        <button type="button" className="btn sm" onClick={() => ask({ what: "signal", name: null })}>
+          <Icon name="bolt" size={14} />
+          Send signal…
+        </button>
+      )}
+      {allowed.has("fork") && !brief && (
+        <button type="button" className="btn sm" onClick={() => ask({ what: "fork" })}>
+          <Icon name="fork" size={14} />
+          Fork…
+        </button>
+      )}
+      {allowed.has("retry") && (
+        <button type="button" className="btn sm" onClick={() => ask({ what: "retry" })}>
+          <Icon name="retry" size={14} />
+          Retry failed…
+        </button>
+      )}
+      {allowed.has("pause") && (
+        <button type="button" className="btn sm" disabled={turn.isPending} onClick={() => turn.mutate("pause")}>
+          <Icon name="pause" size={14} />
+          Pause
+        </button>
+      )}
+      {allowed.has("resume") && (
+        <button type="button" className="btn sm" disabled={turn.isPending} onClick={() => turn.mutate("resume")}>
+          <Icon name="play" size={14} />
+          Resume
+        </button>
+      )}
+      {allowed.has("cancel") && (
+        <button type="button" className="btn sm" onClick={() => ask({ what: "cancel" })}>
+          <Icon name="x" size={14} />
+          Cancel…
+        </button>
+      )}
+    </>
+  );
+}

@@ -1,0 +1,188 @@
+/** The JSON editor: completion and hover from the server's schemas, problems below their lines with a button that mends them. */
+import { autocompletion, type CompletionContext, closeBrackets, closeBracketsKeymap } from "@codemirror/autocomplete";
+import {
+  defaultKeymap,
+  history,
+  historyKeymap,
+  indentWithTab,
+  redo,
+  redoDepth,
+  undo,
+  undoDepth,
+} from "@codemirror/commands";
+import { json } from "@codemirror/lang-json";
+import { bracketMatching, HighlightStyle, indentUnit, syntaxHighlighting } from "@codemirror/language";
+import { highlightSelectionMatches, searchKeymap } from "@codemirror/search";
+import { EditorState, type Extension } from "@codemirror/state";
+import {
+  Decoration,
+  drawSelection,
+  EditorView,
+  hoverTooltip,
+  keymap,
+  lineNumbers,
+  MatchDecorator,
+  ViewPlugin,
+  type ViewUpdate,
+} from "@codemirror/view";
+import { tags } from "@lezer/highlight";
+import { type Ref, useEffect, useImperativeHandle, useRef } from "react";
+import { complete, hoverAt, type Known, type Problem } from "@/rules/document";
+import { problemsExtension, showProblems } from "./problems";
+import "./editor.css";
+
+export type EditorHandle = {
+  undo: () => void;
+  redo: () => void;
+  replaceAll: (text: string) => void;
+  goTo: (offset: number) => void;
+};
+
+type Props = {
+  initial: string;
+  known: Known;
+  problems: readonly Problem[];
+  onChange: (text: string) => void;
+  onHistory: (can: { undo: boolean; redo: boolean }) => void;
+  handle: Ref<EditorHandle>;
+};
+
+const colours = HighlightStyle.define([
+  { tag: tags.propertyName, color: "var(--c-key)" },
+  { tag: tags.string, color: "var(--c-str)" },
+  { tag: [tags.number, tags.bool, tags.null], color: "var(--c-num)" },
+  { tag: [tags.punctuation, tags.separator, tags.brace, tags.squareBracket], color: "var(--c-punc)" },
+]);
+
+const expressions = new MatchDecorator({
+  regexp: /\{\{.*?\}\}/g,
+  decoration: Decoration.mark({ class: "tok" }),
+});
+const markExpressions = ViewPlugin.fromClass(
+  class {
+    decorations;
+    constructor(view: EditorView) {
+      this.decorations = expressions.createDeco(view);
+    }
+    update(update: ViewUpdate) {
+      this.decorations = expressions.updateDeco(update, this.decorations);
+    }
+  },
+  { decorations: (plugin) => plugin.decorations },
+);
+
+function completions(known: () => Known) {
+  return (context: CompletionContext) => {
+    const text = context.state.doc.toString();
+    const before = context.matchBefore(/["\w.{*-]+/);
+    if (!context.explicit && !before) return null;
+    const found = complete(text, context.pos, known());
+    if (!found) return null;
+    return {
+      from: found.from,
+      to: found.to,
+      filter: true,
+      options: found.options.map((option) => ({
+        // CodeMirror compares labels with what stands between `from` and the cursor, quote included.
+        label: option.kind === "expression" ? option.label : `"${option.label}"`,
+        displayLabel: option.label,
+        detail: option.detail,
+        ...(option.info && { info: option.info }),
+        apply: option.apply,
+        type: option.kind,
+      })),
+    };
+  };
+}
+
+function hover(known: () => Known): Extension {
+  return hoverTooltip((view, pos) => {
+    const found = hoverAt(view.state.doc.toString(), pos, known());
+    if (!found) return null;
+    return {
+      pos: found.from,
+      end: found.to,
+      above: true,
+      create: () => {
+        const dom = document.createElement("div");
+        dom.className = "tip-doc";
+        const title = document.createElement("b");
+        title.textContent = found.title;
+        dom.append(title);
+        for (const tag of found.tags) {
+          const one = document.createElement("span");
+          one.className = "tag";
+          one.textContent = tag;
+          dom.append(one);
+        }
+        const text = document.createElement("p");
+        text.textContent = found.text;
+        dom.append(text);
+        return { dom };
+      },
+    };
+  });
+}
+
+export default function Editor({ initial, known, problems, onChange, onHistory, handle }: Props) {
+  const host = useRef<HTMLDivElement>(null);
+  const view = useRef<EditorView | null>(null);
+  const latest = useRef({ known, onChange, onHistory });
+  latest.current = { known, onChange, onHistory };
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the editor owns its text after it started; a new document remounts it.
+  useEffect(() => {
+    if (!host.current) return;
+    const now = () => latest.current.known;
+    const editor = new EditorView({
+      parent: host.current,
+      state: EditorState.create({
+        doc: initial,
+        extensions: [
+          lineNumbers(),
+          history(),
+          drawSelection(),
+          bracketMatching(),
+          closeBrackets(),
+          highlightSelectionMatches(),
+          indentUnit.of("  "),
+          EditorState.tabSize.of(2),
+          json(),
+          syntaxHighlighting(colours),
+          markExpressions,
+          autocompletion({ override: [completions(now)], icons: false, activateOnTyping: true }),
+          hover(now),
+          problemsExtension(),
+          keymap.of([...closeBracketsKeymap, ...defaultKeymap, ...searchKeymap, ...historyKeymap, indentWithTab]),
+          EditorView.contentAttributes.of({ "aria-label": "Workflow document, JSON", spellcheck: "false" }),
+          EditorView.updateListener.of((update) => {
+            if (update.docChanged) latest.current.onChange(update.state.doc.toString());
+            if (update.docChanged) {
+              latest.current.onHistory({ undo: undoDepth(update.state) > 0, redo: redoDepth(update.state) > 0 });
+            }
+          }),
+        ],
+      }),
+    });
+    view.current = editor;
+    return () => editor.destroy();
+  }, []);
+  useEffect(() => {
+    view.current?.dispatch({ effects: showProblems.of(problems) });
+  }, [problems]);
+  useImperativeHandle(handle, () => ({
+    undo: () => view.current && undo(view.current),
+    redo: () => view.current && redo(view.current),
+    replaceAll: (text) => {
+      const editor = view.current;
+      if (editor) editor.dispatch({ changes: { from: 0, to: editor.state.doc.length, insert: text } });
+    },
+    goTo: (offset) => {
+      const editor = view.current;
+      if (!editor) return;
+      const at = Math.min(offset, editor.state.doc.length);
+      editor.dispatch({ selection: { anchor: at }, effects: EditorView.scrollIntoView(at, { y: "center" }) });
+      editor.focus();
+    },
+  }));
+  return <div className="code" ref={host} />;
+}

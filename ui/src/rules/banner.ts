@@ -1,0 +1,134 @@
+/** The one sentence above a run's graph: why it failed (root first), who must decide, or what it waits for. */
+import type { Run, RunSummary, Task, Waker } from "@/api/types";
+import type { RunFold } from "./fold";
+import { clock, duration, micros } from "./time";
+
+export type BannerAction = "retry" | "resolve" | "signal" | "resume" | null;
+export type Banner = {
+  tone: "fail" | "wait" | "doubt" | "idle";
+  title: string;
+  detail: string;
+  node: string | null;
+  action: BannerAction;
+  signal: string | null;
+  run: string | null;
+};
+
+const plain = (tone: Banner["tone"], title: string, detail = ""): Banner => ({
+  tone,
+  title,
+  detail,
+  node: null,
+  action: null,
+  signal: null,
+  run: null,
+});
+
+const sentence = (text: string): string => (/[.!?…]$/.test(text) || text === "" ? text : `${text}.`);
+
+/** The error that came first: later ones are often only its consequence. */
+export function rootError(
+  run: Run | RunSummary,
+  fold: RunFold,
+  tasks: readonly Task[],
+): { node: string | null; message: string; attempt: number | null; type: string } | null {
+  const first = Object.values(fold.tasks)
+    .filter((task) => task.status === "failed" && task.error)
+    .sort((a, b) => (a.finishedAt ?? "").localeCompare(b.finishedAt ?? ""))[0];
+  const error = run.error ?? fold.error ?? first?.error ?? null;
+  if (!error) return null;
+  const node = error.node ?? first?.node ?? null;
+  const tries =
+    tasks.find((task) => task.node === node && task.status === "failed")?.attempt ?? first?.attempt ?? error.attempt;
+  return { node, message: error.message, attempt: tries, type: error.type };
+}
+
+function timeLeft(waker: Waker | undefined, nowUs: number): string {
+  if (!waker?.at) return "";
+  const left = micros(waker.at) - nowUs;
+  return left > 0 ? `${duration(left)} left, until ${clock(waker.at)}.` : "It is due now.";
+}
+
+export function bannerOf(run: Run | RunSummary, fold: RunFold, tasks: readonly Task[], nowUs: number): Banner | null {
+  if (run.status === "failed") {
+    const error = rootError(run, fold, tasks);
+    if (!error) return { ...plain("fail", "The run failed"), action: "retry" };
+    const tries = error.attempt && error.attempt > 1 ? ` after ${error.attempt} tries` : "";
+    return {
+      ...plain(
+        "fail",
+        error.node ? `${error.node} failed${tries}` : `The run failed: ${error.type}`,
+        sentence(error.message),
+      ),
+      node: error.node,
+      action: "retry",
+    };
+  }
+  const doubt = Object.values(fold.tasks).find((task) => task.status === "in_doubt");
+  if (doubt) {
+    return {
+      ...plain(
+        "doubt",
+        `${doubt.node} is in doubt`,
+        `${sentence(doubt.message ?? "Its last attempt began, and nobody knows how it ended")} Say what happened.`,
+      ),
+      node: doubt.node,
+      action: "resolve",
+    };
+  }
+  const waiting = run.waiting_for;
+  if (run.status === "paused")
+    return { ...plain("idle", waiting?.sentence || "Paused: nothing new starts"), action: "resume" };
+  if (run.status === "cancelling")
+    return plain("idle", waiting?.sentence || "Cancelling: running tasks are asked to end");
+  if (run.status === "queued") return plain("idle", waiting?.sentence || "Waits for a worker");
+  if (run.status === "waiting") {
+    const wakers = waiting?.wakers ?? [];
+    const signal = wakers.find((one) => one.kind === "signal");
+    const child = wakers.find((one) => one.kind === "child");
+    return {
+      ...plain(
+        "wait",
+        waiting?.sentence || "Waits",
+        timeLeft(
+          wakers.find((one) => one.at),
+          nowUs,
+        ),
+      ),
+      node: wakers[0]?.node ?? null,
+      action: signal ? "signal" : null,
+      signal: signal?.name ?? null,
+      run: child?.run ?? null,
+    };
+  }
+  return null;
+}
+
+/** What a row of the runs list says: what it does now, or how it ended. */
+export function rowSentence(run: RunSummary): { text: string; tone: "plain" | "quiet" | "wait" | "fail" | "doubt" } {
+  if (run.status === "failed") {
+    const { error } = run;
+    return {
+      text: error ? `${error.node ? `${error.node}: ` : ""}${error.message || error.type}` : "Failed",
+      tone: "fail",
+    };
+  }
+  if (run.status === "waiting") {
+    return {
+      text: run.waiting_for?.sentence ?? "Waits",
+      tone: run.tasks.in_doubt > 0 || /in doubt/.test(run.waiting_for?.sentence ?? "") ? "doubt" : "wait",
+    };
+  }
+  if (run.waiting_for?.sentence && run.status !== "running") return { text: run.waiting_for.sentence, tone: "plain" };
+  if (run.status === "running") {
+    const { tasks } = run;
+    const done = tasks.completed + tasks.skipped;
+    return { text: tasks.running > 0 ? `${tasks.running} running, ${done} done` : `${done} done`, tone: "plain" };
+  }
+  if (run.status === "queued") return { text: "Waits for a worker", tone: "plain" };
+  if (run.status === "cancelled") return { text: run.error?.message || "Cancelled", tone: "quiet" };
+  return {
+    text: run.tasks.total > 0 ? `${run.tasks.completed} of ${run.tasks.total} tasks done` : "Done",
+    tone: "quiet",
+  };
+}

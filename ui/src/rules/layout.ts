@@ -1,0 +1,194 @@
+/** From a graph to what the layout engine is asked, and from its answer to what is drawn. No engine in here. */
+import type { Graph, GraphEdge, GraphNode } from "@/api/types";
+
+export type Direction = "down" | "right";
+export type Density = "regular" | "compact";
+export type Point = { x: number; y: number };
+export type Size = { width: number; height: number };
+
+/** Text widths in pixels; the page measures, tests estimate. */
+export type Measure = (text: string, font: "title" | "class" | "pill") => number;
+
+export type Placed = { id: string; x: number; y: number; width: number; height: number };
+export type Routed = { id: string; edge: GraphEdge; points: Point[] };
+export type Layout = { nodes: Placed[]; edges: Routed[]; size: Size };
+
+export const STRIP_HEIGHT = 52;
+const clamp = (value: number, low: number, high: number): number => Math.min(high, Math.max(low, value));
+
+export const edgeId = (edge: GraphEdge): string => `${edge.source}>${edge.target}:${edge.kind}:${edge.label ?? ""}`;
+
+/** Start and end are pills, or round stations where the track runs to the right. */
+export function isPill(node: GraphNode, hasOut: boolean): boolean {
+  return (
+    !node.decides && ((node.start && /^start/i.test(node.class)) || (node.end && !hasOut && /^end/i.test(node.class)))
+  );
+}
+
+/** How much room a node needs: its width fits the id, and the strip of a decision has its place before it is made. */
+export function sizeOf(
+  node: GraphNode,
+  outs: readonly GraphEdge[],
+  { direction, density, measure }: { direction: Direction; density: Density; measure: Measure },
+): Size {
+  const pills = outs.filter((edge) => edge.label !== null).map((edge) => measure(edge.label ?? "", "pill") + 18);
+  if (isPill(node, outs.length > 0)) {
+    if (density === "compact" && direction === "right") return { width: 32, height: 32 };
+    return { width: Math.ceil(measure(node.id, "title")) + 72, height: 32 };
+  }
+  const across = direction === "down" ? pills.reduce((sum, width) => sum + width + 14, 0) : 0;
+  const along = direction === "right" ? pills.length * 26 + 8 : 0;
+  if (density === "compact") {
+    const width = 66 + measure(node.id, "title");
+    return {
+      width: Math.ceil(clamp(Math.max(width, across), 160, Math.max(184, across))),
+      height: Math.max(48, along),
+    };
+  }
+  const width = 64 + Math.max(measure(node.id, "title") + 22, measure(node.class, "class") + 60);
+  return {
+    width: Math.ceil(clamp(Math.max(width, across), 216, Math.max(300, across))),
+    height: Math.max(56 + (node.decides ? STRIP_HEIGHT : 0), along),
+  };
+}
+
+export type EngineGraph = {
+  id: string;
+  layoutOptions: Record<string, string>;
+  children: { id: string; width: number; height: number; layoutOptions?: Record<string, string> }[];
+  edges: { id: string; sources: string[]; targets: string[]; layoutOptions?: Record<string, string> }[];
+};
+
+export function toEngine(
+  graph: Graph,
+  options: { direction: Direction; density: Density; measure: Measure },
+): EngineGraph {
+  const known = new Set(graph.nodes.map((node) => node.id));
+  const edges = graph.edges.filter((edge) => known.has(edge.source) && known.has(edge.target));
+  const outs = new Map<string, GraphEdge[]>();
+  for (const edge of edges) outs.set(edge.source, [...(outs.get(edge.source) ?? []), edge]);
+  const labelled = edges.some((edge) => edge.label !== null);
+  const right = options.direction === "right";
+  return {
+    id: "root",
+    layoutOptions: {
+      "elk.algorithm": "layered",
+      "elk.direction": right ? "RIGHT" : "DOWN",
+      "elk.edgeRouting": "ORTHOGONAL",
+      "elk.layered.spacing.nodeNodeBetweenLayers": right ? (labelled ? "72" : "44") : "36",
+      "elk.spacing.nodeNode": right ? "28" : "56",
+      "elk.spacing.edgeNode": "20",
+      "elk.spacing.edgeEdge": "14",
+      "elk.layered.spacing.edgeNodeBetweenLayers": "16",
+      "elk.layered.spacing.edgeEdgeBetweenLayers": "12",
+      "elk.layered.considerModelOrder.strategy": "NODES_AND_EDGES",
+      "elk.layered.nodePlacement.strategy": "BRANDES_KOEPF",
+      "elk.layered.nodePlacement.bk.fixedAlignment": "BALANCED",
+      "elk.layered.crossingMinimization.forceNodeModelOrder": graph.nodes.length > 200 ? "false" : "true",
+      "elk.separateConnectedComponents": "true",
+      "elk.padding": "[top=8,left=8,bottom=8,right=8]",
+    },
+    children: graph.nodes.map((node) => ({
+      id: node.id,
+      ...sizeOf(node, outs.get(node.id) ?? [], options),
+      ...(node.start && { layoutOptions: { "elk.layered.layering.layerConstraint": "FIRST" } }),
+    })),
+    edges: edges.map((edge) => ({
+      id: edgeId(edge),
+      sources: [edge.source],
+      targets: [edge.target],
+      layoutOptions: { "elk.layered.priority.direction": edge.back ? "0" : "10" },
+    })),
+  };
+}
+
+export type EngineAnswer = {
+  width?: number;
+  height?: number;
+  children?: { id: string; x?: number; y?: number; width?: number; height?: number }[];
+  edges?: { id: string; sections?: { startPoint: Point; bendPoints?: Point[]; endPoint: Point }[] }[];
+};
+
+export function fromEngine(graph: Graph, answer: EngineAnswer): Layout {
+  const byId = new Map(graph.edges.map((edge) => [edgeId(edge), edge]));
+  const edges: Routed[] = [];
+  for (const one of answer.edges ?? []) {
+    const edge = byId.get(one.id);
+    const section = one.sections?.[0];
+    if (!edge || !section) continue;
+    edges.push({ id: one.id, edge, points: [section.startPoint, ...(section.bendPoints ?? []), section.endPoint] });
+  }
+  return {
+    nodes: (answer.children ?? []).map((child) => ({
+      id: child.id,
+      x: child.x ?? 0,
+      y: child.y ?? 0,
+      width: child.width ?? 0,
+      height: child.height ?? 0,
+    })),
+    edges,
+    size: { width: answer.width ?? 0, height: answer.height ?? 0 },
+  };
+}
+
+/** A path through the points with corners of `radius`, ending `short` before the last point, where the arrow begins. */
+export function roundedPath(points: readonly Point[], radius: number, short: number): string {
+  const [first] = points;
+  if (!first || points.length < 2) return "";
+  let path = `M${first.x} ${first.y}`;
+  for (let i = 1; i < points.length; i += 1) {
+    const [before, here, next] = [points[i - 1], points[i], points[i + 1]];
+    if (!before || !here) break;
+    const arrive = distance(before, here);
+    if (!next) {
+      const end = toward(here, before, Math.min(short, arrive));
+      path += `L${round(end.x)} ${round(end.y)}`;
+      break;
+    }
+    const r = Math.min(radius, arrive / 2, distance(here, next) / 2);
+    const [from, to] = [toward(here, before, r), toward(here, next, r)];
+    path += `L${round(from.x)} ${round(from.y)}Q${round(here.x)} ${round(here.y)} ${round(to.x)} ${round(to.y)}`;
+  }
+  return path;
+}
+
+/** The arrow's three corners at the end of a track. */
+export function arrowAt(points: readonly Point[], length = 7, half = 4.5): string {
+  const end = points.at(-1);
+  const before = points.at(-2);
+  if (!end || !before) return "";
+  const size = distance(before, end) || 1;
+  const [dx, dy] = [(end.x - before.x) / size, (end.y - before.y) / size];
+  const base = { x: end.x - dx * length, y: end.y - dy * length };
+  return [
+    `${round(base.x - dy * half)},${round(base.y + dx * half)}`,
+    `${round(base.x + dy * half)},${round(base.y - dx * half)}`,
+    `${round(end.x)},${round(end.y)}`,
+  ].join(" ");
+}
+
+/** The middle of the longest straight piece: where a label has room. */
+export function labelPoint(points: readonly Point[]): Point {
+  let best: Point = points[0] ?? { x: 0, y: 0 };
+  let longest = -1;
+  for (let i = 1; i < points.length; i += 1) {
+    const [a, b] = [points[i - 1], points[i]];
+    if (!a || !b) continue;
+    const length = distance(a, b);
+    if (length > longest) {
+      longest = length;
+      best = { x: (a.x + b.x) / 2, y: (a.y + b.y) / 2 };
+    }
+  }
+  return best;
+}
+
+const distance = (a: Point, b: Point): number => Math.hypot(b.x - a.x, b.y - a.y);
+const round = (value: number): number => Math.round(value * 10) / 10;
+function toward(from: Point, to: Point, by: number): Point {
+  const length = distance(from, to) || 1;
+  return { x: from.x + ((to.x - from.x) / length) * by, y: from.y + ((to.y - from.y) / length) * by };
+}
+
+/** Right in a wide pane, down in a tall one. */
+export const directionFor = (pane: Size): Direction => (pane.width / Math.max(1, pane.height) > 2 ? "right" : "down");
