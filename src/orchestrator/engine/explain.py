@@ -94,9 +94,7 @@ def explain(situation: Situation) -> Explained:
     return Explained(_whole(found, situation.total), [one.view for one in found[:WAKERS_SHOWN_MAX]])
 
 
-def explain_end(
-    status: RunStatus, *, error: ErrorInfo | None, took_us: int | None, reason: str = ""
-) -> str:
+def explain_end(status: RunStatus, *, error: ErrorInfo | None, took_us: int | None, reason: str = "") -> str:
     """The sentence about a run that is over."""
     took = f" after {words.duration(took_us)}" if took_us is not None else ""
     if status is RunStatus.FAILED and error is not None:

@@ -56,7 +56,9 @@ def tell_notice(notice: Mapping[str, Any]) -> Line:
 
 def _progress(notice: Mapping[str, Any]) -> str:
     done, total = notice.get("done"), notice.get("total")
-    share = f"{done:g} of {total:g}" if done is not None and total else f"{done:g}" if done is not None else ""
+    share = (
+        f"{done:g} of {total:g}" if done is not None and total else f"{done:g}" if done is not None else ""
+    )
     return ", ".join(part for part in (notice.get("message"), share) if part) or "goes on"
 
 
@@ -170,7 +172,9 @@ def _task_failed(event: e.TaskFailed) -> Line:
             return Line("info", f"{event.path} asks for another try in {delay}: {event.error.message}")
         return Line("warning", f"retry of {event.path} in {delay}: {_error(event.error)}")
     handled = f"; goes on with {words.names(event.arrivals)}" if event.arrivals else ""
-    return Line("warning", f"{event.path} failed{_in(event.timing, event.at)}: {_error(event.error)}{handled}")
+    return Line(
+        "warning", f"{event.path} failed{_in(event.timing, event.at)}: {_error(event.error)}{handled}"
+    )
 
 
 def _task_skipped(event: e.TaskSkipped) -> Line:
@@ -207,7 +211,9 @@ def _task_resumed(event: e.TaskResumed) -> Line:
 
 def _task_in_doubt(event: e.TaskInDoubt) -> Line:
     step = f" (step `{event.step}`)" if event.step else ""
-    return Line("warning", f"{event.path}{step} is in doubt, a person must resolve it{_because(event.reason)}")
+    return Line(
+        "warning", f"{event.path}{step} is in doubt, a person must resolve it{_because(event.reason)}"
+    )
 
 
 def _task_resolved(event: e.TaskResolved) -> Line:

@@ -107,6 +107,7 @@ class TaskLog:
     parent: Parent | None = None
     tasks: dict[str, TaskRecord] = field(default_factory=dict[str, TaskRecord])
     variables: dict[str, Ref] = field(default_factory=dict[str, Ref])
+    forks: int = 0
     hold: Hold = NO_HOLD
 
     def extend(self, lines: Iterable[bytes]) -> None:
@@ -125,7 +126,13 @@ class TaskLog:
         tasks = deepcopy(self.tasks)
         for record in tasks.values():
             record.from_parent = record.over
-        return TaskLog(run_id=run_id, tasks=tasks, variables=dict(self.variables), input=self.input)
+        return TaskLog(
+            run_id=run_id,
+            tasks=tasks,
+            variables=dict(self.variables),
+            forks=self.forks + 1,
+            input=self.input,
+        )
 
     def ref(self, event: e.Event) -> Ref:
         """The place of an event of this run."""
@@ -149,7 +156,7 @@ def _run_started(log: TaskLog, event: e.RunStarted) -> None:
     if event.input is not None:
         log.input = log.ref(event)
     for name in event.variables:
-        log.variables[variable_key(name, event.seq)] = log.ref(event)
+        log.variables[variable_key(name, event.seq, forks=log.forks)] = log.ref(event)
     _reopen(log, event.reopened)
 
 
@@ -172,7 +179,7 @@ def _reopen(log: TaskLog, paths: Iterable[str]) -> None:
 
 def _variables_set(log: TaskLog, event: e.VariablesSet) -> None:
     for name in event.values:
-        log.variables[variable_key(name, event.seq)] = log.ref(event)
+        log.variables[variable_key(name, event.seq, forks=log.forks)] = log.ref(event)
 
 
 def _run_paused(log: TaskLog, event: e.RunPaused) -> None:
@@ -295,9 +302,7 @@ def _task_suspended(log: TaskLog, event: e.TaskSuspended) -> None:
         known = record.steps.get(wait.step)
         if known is None:
             name = wait.name or wait.workflow or wait.kind
-            record.steps[wait.step] = Step(
-                step=wait.step, name=name, status="waiting", started_at=event.at
-            )
+            record.steps[wait.step] = Step(step=wait.step, name=name, status="waiting", started_at=event.at)
 
 
 def _task_resumed(log: TaskLog, event: e.TaskResumed) -> None:

@@ -82,7 +82,13 @@ def run_summary(
     waiting: View | None = None
     if row.index.live:
         said = explain_pending(
-            summary.waiting, status=status, rows=known, now_us=now_us, total=summary.wakers, hold=hold, workers=workers
+            summary.waiting,
+            status=status,
+            rows=known,
+            now_us=now_us,
+            total=summary.wakers,
+            hold=hold,
+            workers=workers,
         )
         waiting = {"sentence": said.sentence, "wakers": said.wakers}
     begun = summary.started_at or summary.created_at
@@ -162,7 +168,9 @@ def state_view(state: RunState, definition: Definition, *, active_us: int) -> Vi
         "open": [_open_task(task) for task in state.tasks.values()],
         "outputs": {node: payload_view(state.payload(path)) for node, path in state.latest.items()},
         "arrivals": {node: [_arrival(a) for a in came] for node, came in state.arrivals.items()},
-        "signals": [{"seq": s.seq, "name": s.name, "payload": payload_view(s.payload)} for s in state.signals],
+        "signals": [
+            {"seq": s.seq, "name": s.name, "payload": payload_view(s.payload)} for s in state.signals
+        ],
         "budget": {
             "tasks": {"used": state.counts.total, "limit": definition.budget_tasks},
             "duration_us": {"used": active_us, "limit": definition.budget_duration_us},

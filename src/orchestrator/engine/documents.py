@@ -1,0 +1,96 @@
+"""Documents on their way into the store: checked, drawn, and made into what is kept with a version. Pure."""
+
+import asyncio
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+from orchestrator.engine.definitions import VersionRecord, encode_record, pinned
+from orchestrator.engine.views import View, fault_view
+from orchestrator.engine.workflow_views import graph_view, sketch_view
+from orchestrator.errors import DefinitionError, Fault, LimitExceeded
+from orchestrator.model.checks import check
+from orchestrator.model.declarations import ClassDeclaration
+from orchestrator.model.document import WorkflowDocument
+from orchestrator.model.limits import DEFAULT_LIMITS
+from orchestrator.model.meaning import meaning_hash
+from orchestrator.model.nearest import Nearest
+from orchestrator.model.reading import read_document
+from orchestrator.model.shape import read_shape
+
+SMALL_TEXT_BYTES = 16 * 1024
+
+T = TypeVar("T")
+
+
+class Accepted(NamedTuple):
+    """A document without faults, ready to be saved."""
+
+    name: str
+    meaning: str
+    record: bytes
+    hints: tuple[Fault, ...]
+
+
+async def aside(text: bytes, work: Callable[[], T]) -> T:
+    """The work's result; for a text that isn't small it is done in a thread, so that the loop goes on."""
+    return work() if len(text) <= SMALL_TEXT_BYTES else await asyncio.to_thread(work)
+
+
+def accept(text: bytes, known: dict[str, ClassDeclaration]) -> Accepted:
+    """Check a document.
+
+    Raises:
+        DefinitionError: it has faults; every one of them is listed.
+    """
+    report = check(read_document(text), known)
+    if report.document is None or not report.accepted:
+        raise DefinitionError(report.faults, report.hints)
+    document = report.document
+    declarations = pinned(document, known)
+    record = VersionRecord(
+        document=document.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"positions"}),
+        declarations=declarations,
+        description=document.description,
+        labels=dict(document.labels),
+    )
+    return Accepted(
+        name=document.name,
+        meaning=meaning_hash(document, declarations),
+        record=encode_record(record),
+        hints=report.hints,
+    )
+
+
+def validate(text: bytes, known: dict[str, ClassDeclaration]) -> View:
+    """What a document would be, were it saved."""
+    try:
+        written = read_document(text)
+    except DefinitionError as error:
+        return _validation(error.faults, (), None)
+    report = check(written, known)
+    if report.definition is not None:
+        return _validation(report.faults, report.hints, graph_view(report.definition))
+    sketched: View | None = None
+    shape = read_shape(written, limits=DEFAULT_LIMITS, nearest=Nearest())
+    if shape.document is not None and shape.document.nodes:
+        try:
+            sketched = sketch_view(shape.document, known)
+        except LimitExceeded:
+            sketched = None  # too large to be drawn; the report says so as a fault
+    return _validation(report.faults, report.hints, sketched)
+
+
+def _validation(faults: tuple[Fault, ...], hints: tuple[Fault, ...], graph: View | None) -> View:
+    return {
+        "valid": not faults,
+        "faults": [fault_view(fault) for fault in faults],
+        "hints": [fault_view(hint) for hint in hints],
+        "graph": graph,
+    }
+
+
+def hints_of(record: VersionRecord) -> list[View]:
+    """The hints of a version that was saved."""
+    document = WorkflowDocument.model_validate(record.document)
+    written = document.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return [fault_view(hint) for hint in check(written, record.declarations).hints]

@@ -1,0 +1,582 @@
+"""The facade that API, command line and embedders drive: everything that a person may ask of the engine.
+
+Views are plain JSON data (see `views`); errors are those of `errors.py`. What a call answered with success is durable.
+The service does no work of its own: without a `Worker` on the same store, runs are started and wait.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+import msgspec
+
+from orchestrator.engine import documents, inputs, task_views, views, workflow_views
+from orchestrator.engine.definitions import decode_record
+from orchestrator.engine.engine import Engine
+from orchestrator.engine.explain import WAKERS_SHOWN_MAX, Hold, explain_end, pending_of
+from orchestrator.engine.feeds import FeedItem, Feeds, Hub
+from orchestrator.engine.ids import new_run_id
+from orchestrator.engine.payload_views import event_view
+from orchestrator.engine.reader import RunReader
+from orchestrator.engine.starting import Asked, start
+from orchestrator.engine.views import View, fault_view
+from orchestrator.errors import Conflict, NotFound, StoreError, UsageError
+from orchestrator.kernel import commands as c
+from orchestrator.kernel.runs import active_us
+from orchestrator.kernel.status import RunStatus
+from orchestrator.kernel.values import Payload, rfc3339
+from orchestrator.model.definition import Definition
+from orchestrator.model.nearest import Nearest
+from orchestrator.model.schema import workflow_schema
+from orchestrator.sdk.outbox import Outbox
+from orchestrator.stores.contract import Blob, QueueRow, RunFilter, RunRow, TaskKind, WorkflowVersion
+
+DISTRIBUTION = "agentic-orchestrator"
+JOURNAL_PAGE = 1_000
+JOURNAL_SCANNED_MAX = 20_000
+"""Events that one filtered read of a journal looks at; what lies behind comes with the next page."""
+
+HINTS_CACHED_MAX = 256
+STORE_ANSWERS_SECONDS = 2.0
+
+
+class Service:
+    """One namespace of one engine. `start` after the engine is open, `close` before it is closed."""
+
+    def __init__(self, engine: Engine, *, outbox: Outbox | None = None, dev: bool = False) -> None:
+        self.engine = engine
+        self._store = engine.store
+        self._namespace = engine.config.namespace
+        self._outbox = outbox or Outbox.from_environment()
+        self._dev = dev
+        self._hub = Hub(engine.store)
+        self._reader = RunReader(engine)
+        self._feeds = Feeds(
+            engine.store,
+            self._hub,
+            namespace=self._namespace,
+            slow_poll_seconds=engine.config.slow_poll_seconds,
+            summarise=self._summarise,
+        )
+        self._hints: OrderedDict[tuple[str, int], list[View]] = OrderedDict()
+        self._started_us = 0
+
+    def start(self) -> None:
+        """Listen to the store's wake-ups. Once the engine is open; again: nothing."""
+        self._hub.open()
+        self._started_us = self._started_us or self.engine.now_us()
+
+    def close(self) -> None:
+        """Listen no more. Feeds that are open go on by their slow poll until they are closed."""
+        self._hub.close()
+
+    # --- workflows ------------------------------------------------------------------------------------------------
+
+    async def save_workflow(self, text: str | bytes, *, namespace: str | None = None) -> View:
+        """Save a document as it stands; the same meaning again gives the version that has it.
+
+        Raises:
+            DefinitionError: it has faults; every one of them is listed.
+        """
+        raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+        known = self.engine.registry.declarations()
+        accepted = await documents.aside(raw, lambda: documents.accept(raw, known))
+        version, created = await self._store.save_version(
+            accepted.name,
+            meaning=accepted.meaning,
+            text=raw,
+            record=accepted.record,
+            namespace=namespace or self._namespace,
+        )
+        hints = [fault_view(hint) for hint in accepted.hints]
+        self._remember_hints(version, hints)
+        return workflow_views.saved_view(version, created=created, hints=hints)
+
+    async def validate_workflow(self, text: str | bytes) -> View:
+        """What a document would be, were it saved: its faults and hints, and its graph as far as it can be drawn."""
+        raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+        known = self.engine.registry.declarations()
+        return await documents.aside(raw, lambda: documents.validate(raw, known))
+
+    async def list_workflows(self, *, text: str = "", limit: int = 100, cursor: str | None = None) -> View:
+        """Workflows by name, each with its current version and its last run."""
+        page = await self._store.list_workflows(
+            namespace=self._namespace, text=text, limit=limit, cursor=cursor
+        )
+        items: list[View] = []
+        for row in page.items:
+            where = RunFilter(namespace=self._namespace, workflow=row.name)
+            runs = await self._store.list_runs(where, limit=1)
+            last_run = await self._summarise(runs.items[0]) if runs.items else None
+            items.append(workflow_views.workflow_summary(row, decode_record(row.record), last_run=last_run))
+        return {"items": items, "next": page.cursor}
+
+    async def get_workflow(self, name: str, *, version: int | None = None) -> View:
+        """A version, by default the current one, with its text as it was saved.
+
+        Raises:
+            NotFound: there is no such workflow or version.
+        """
+        row = await self._version(name, version)
+        definition = await self.engine.definitions.get(name, row.version, namespace=self._namespace)
+        hints = self._hints.get((row.name, row.version))
+        if hints is None:
+            record = decode_record(row.record)
+            hints = await documents.aside(row.text, lambda: documents.hints_of(record))
+            self._remember_hints(row, hints)
+        versions = await self._store.list_versions(name, namespace=self._namespace)
+        return workflow_views.workflow_view(row, definition, versions=len(versions), hints=hints)
+
+    async def list_versions(self, name: str) -> list[View]:
+        """All versions, newest first.
+
+        Raises:
+            NotFound: there is no such workflow.
+        """
+        await self._version(name, None)
+        versions = await self._store.list_versions(name, namespace=self._namespace)
+        return [workflow_views.version_view(version) for version in versions]
+
+    async def delete_workflow(self, name: str) -> None:
+        """Hide a workflow; its runs stay readable.
+
+        Raises:
+            NotFound: there is no such workflow. Conflict: it has live runs (`workflow_has_live_runs`).
+        """
+        if not await self._store.delete_workflow(name, namespace=self._namespace):
+            raise await self._no_workflow(name)
+
+    async def _version(self, name: str, version: int | None) -> WorkflowVersion:
+        row = await self._store.get_version(name, version, namespace=self._namespace)
+        if row is not None:
+            return row
+        if version is None or await self._store.get_version(name, namespace=self._namespace) is None:
+            raise await self._no_workflow(name)
+        raise NotFound("workflow version", f"{name} {version}")
+
+    async def _no_workflow(self, name: str) -> NotFound:
+        page = await self._store.list_workflows(namespace=self._namespace, limit=1_000)
+        return NotFound(
+            "workflow", name, suggestion=Nearest().find(name, tuple(row.name for row in page.items))
+        )
+
+    def _remember_hints(self, version: WorkflowVersion, hints: list[View]) -> None:
+        self._hints[(version.name, version.version)] = hints
+        if len(self._hints) > HINTS_CACHED_MAX:
+            self._hints.popitem(last=False)
+
+    # --- starting runs --------------------------------------------------------------------------------------------
+
+    async def start_run(
+        self,
+        workflow: str,
+        *,
+        input: Any = None,
+        labels: Mapping[str, str] | None = None,
+        version: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> tuple[View, bool]:
+        """Start a run of a version, by default the current one. False: the key had started it before.
+
+        Raises:
+            NotFound: there is no such workflow or version.
+            InvalidInput: the input doesn't satisfy the workflow's `input_schema`, or can't be kept.
+            LimitExceeded: too many labels, or too large an input.
+            ExpressionFailed: one of the workflow's `vars` can't be evaluated.
+            Conflict: the key belongs to another request (`idempotency_key_reused`).
+        """
+        row = await self._version(workflow, version)
+        definition = await self.engine.definitions.get(workflow, row.version, namespace=self._namespace)
+        asked = Asked(workflow, version, input, dict(labels or {}))
+        run_id, created = await start(self.engine, definition, row.version, asked, key=idempotency_key)
+        return await self.get_run(run_id), created
+
+    # --- reading runs ---------------------------------------------------------------------------------------------
+
+    async def list_runs(self, where: RunFilter, *, cursor: str | None = None, limit: int = 100) -> View:
+        """Runs, newest first."""
+        filtered = msgspec.structs.replace(where, namespace=self._namespace)
+        page = await self._store.list_runs(filtered, limit=limit, cursor=cursor)
+        return {"items": [await self._summarise(row) for row in page.items], "next": page.cursor}
+
+    async def get_run(self, run_id: str) -> View:
+        """The run as it stands now, with its input and output.
+
+        Raises:
+            NotFound: there is no such run.
+        """
+        row = await self._row(run_id)
+        hold = await self._hold(row)
+        summary = await self._summarise(row, hold=hold)
+        state = await self.engine.read_state(run_id)
+        return views.run_view(
+            summary,
+            input=await self.engine.decode(state.input, run_id=run_id),
+            output=await self.engine.decode(state.output, run_id=run_id) if not row.index.live else None,
+        )
+
+    async def list_tasks(self, run_id: str) -> list[View]:
+        """The tasks of a run in the order of their scheduling, without their values.
+
+        Raises:
+            NotFound: there is no such run.
+        """
+        row = await self._row(run_id)
+        log = await self._reader.task_log(run_id)
+        definition = await self._definition(row)
+        return task_views.task_views(log, definition, await self._present(row))
+
+    async def get_task(self, run_id: str, path: str) -> View:
+        """A task with what it was given, what it gave, its steps and its log.
+
+        Raises:
+            NotFound: there is no such run or task.
+        """
+        row = await self._row(run_id)
+        log = await self._reader.task_log(run_id)
+        record = log.tasks.get(path)
+        if record is None:
+            raise NotFound("task", path, suggestion=Nearest().find(path, tuple(log.tasks)))
+        definition = await self._definition(row)
+        view = task_views.task_view(record, definition, await self._present(row))
+        values = await self._reader.step_values(record)
+        steps = [{**step, "value": value} for step, value in zip(view["steps"], values, strict=True)]
+        return task_views.task_detail(
+            view,
+            params=await self._reader.params(log, record, definition),
+            input=await self._reader.previous(log, record.previous),
+            output=await self._reader.value(record.output) if record.output_bytes is not None else None,
+            steps=steps,
+            logs=self._logs(run_id, path),
+        )
+
+    async def read_journal(
+        self,
+        run_id: str,
+        *,
+        after: int = 0,
+        limit: int = 200,
+        kind: str | None = None,
+        node: str | None = None,
+    ) -> View:
+        """Events behind `after`, in order. `next` is the `after` of the next page, None at the end of what there is.
+
+        Raises:
+            NotFound: there is no such run.
+        """
+        row = await self._row(run_id)
+        items: list[View] = []
+        seq, scanned = after, 0
+        while len(items) < limit and scanned < JOURNAL_SCANNED_MAX and seq < row.seq:
+            wanted = limit - len(items) if kind is None and node is None else JOURNAL_PAGE
+            lines = await self._store.read_journal(run_id, after=seq, limit=min(wanted, JOURNAL_PAGE))
+            if not lines:
+                break
+            for line in lines:
+                view = event_view(line)
+                seq, scanned = view["seq"], scanned + 1
+                if (kind is None or view["kind"] == kind) and (node is None or view.get("node") == node):
+                    items.append(view)
+                    if len(items) == limit:
+                        break
+        return {"items": items, "next": str(seq) if seq < row.seq else None}
+
+    async def state_at(self, run_id: str, seq: int | None = None) -> View:
+        """What the run knew at the end of the last group within its first `seq` events (None: all of them).
+
+        Raises:
+            NotFound: there is no such run. UsageError: `seq` isn't positive.
+        """
+        row = await self._row(run_id)
+        if seq is not None and seq < 1:
+            raise UsageError(f"seq {seq}: events are numbered from 1")
+        if seq is None or seq >= row.seq:
+            state, now_us = await self.engine.read_state(run_id), self.engine.now_us()
+        else:
+            state = await self.engine.state_at(run_id, seq)
+            now_us = state.active_since_us or 0
+        definition = await self.engine.definitions.get(
+            state.workflow, state.version, namespace=state.namespace
+        )
+        return views.state_view(state, definition, active_us=active_us(state, now_us))
+
+    async def explain(self, run_id: str) -> View:
+        """What will move the run on: a sentence, every waker (at most 100), and the facts behind them.
+
+        Raises:
+            NotFound: there is no such run.
+        """
+        row = await self._row(run_id)
+        state = await self.engine.read_state(run_id)
+        rows = await self._store.queue_rows(run_id)
+        now_us, hold = self.engine.now_us(), await self._hold(row)
+        workers = len(await self._store.workers())
+        status = _shown_status(state.status, rows)
+        if state.status.live:
+            pending = pending_of(state)
+            said = views.explain_pending(
+                pending,
+                status=status,
+                rows=rows,
+                now_us=now_us,
+                total=len(pending),
+                hold=hold,
+                workers=workers,
+            )
+            sentence, wakers = said.sentence, said.wakers
+        else:
+            took_us = views.span_us(state.started_at or state.created_at, state.finished_at)
+            sentence = explain_end(state.status, error=state.error, took_us=took_us, reason=hold.reason)
+            wakers = list[View]()
+        data: View = {
+            "seq": state.seq,
+            "open": len(state.tasks),
+            "wakers": len(pending_of(state)) if state.status.live else 0,
+            "wakers_shown_max": WAKERS_SHOWN_MAX,
+            "arrivals": {node: len(came) for node, came in state.arrivals.items()},
+            "signals_unread": [signal.name for signal in state.signals[:WAKERS_SHOWN_MAX]],
+            "queue": [views.queue_row_view(one, now_us=now_us) for one in rows[:WAKERS_SHOWN_MAX]],
+            "workers": workers,
+            "error": views.error_view(state.error),
+        }
+        return {"sentence": sentence, "status": status.value, "wakers": wakers, "data": data}
+
+    def follow_run(self, run_id: str, *, after: int = 0) -> AsyncGenerator[FeedItem]:
+        """The run's journal behind `after` as it grows, with live notices; ends once the run is over."""
+        return self._feeds.of_run(run_id, after=after)
+
+    def follow(
+        self, *, run: str | None = None, workflow: str | None = None, cursor: str | None = None
+    ) -> AsyncGenerator[FeedItem]:
+        """Events of many runs from now on, or from behind `cursor`; never ends by itself."""
+        return self._feeds.of_many(run_id=run, workflow=workflow, cursor=cursor)
+
+    # --- changing runs --------------------------------------------------------------------------------------------
+
+    async def pause(self, run_id: str, *, reason: str | None = None) -> View:
+        """Start nothing new; a paused run stays paused. Raises NotFound, Conflict (over, stopping)."""
+        return await self._change(run_id, c.PauseRun(reason=reason))
+
+    async def resume(self, run_id: str, *, reason: str | None = None) -> View:
+        """Take a pause back. Raises NotFound, Conflict (over)."""
+        return await self._change(run_id, c.ResumeRun(reason=reason))
+
+    async def cancel(self, run_id: str, *, reason: str | None = None) -> View:
+        """End the run; what runs is told. Raises NotFound, Conflict (over otherwise)."""
+        return await self._change(run_id, c.CancelRun(reason=reason))
+
+    async def retry(self, run_id: str, *, reason: str | None = None) -> View:
+        """Take up a failed run where it failed. Raises NotFound, Conflict (`run_not_failed`)."""
+        return await self._change(run_id, c.RetryRun(reason=reason))
+
+    async def _change(self, run_id: str, command: c.Command) -> View:
+        await self._row(run_id)
+        await self.engine.command(run_id, command)
+        return await self.get_run(run_id)
+
+    async def signal(
+        self, run_id: str, name: str, payload: Any = None, *, idempotency_key: str | None = None
+    ) -> View:
+        """Keep a signal for whoever in the run waits, or will wait, for it. A known key changes nothing.
+
+        Raises:
+            NotFound: there is no such run. Conflict: it is over. LimitExceeded: too many unread, or too large.
+            InvalidInput: the payload can't be kept.
+        """
+        await self._row(run_id)
+        inputs.check_input(payload, None)
+        key = idempotency_key or new_run_id(self.engine.now_us())
+        value, blobs = inputs.encode(self.engine, payload, run_id=run_id, what="payload of a signal")
+        command = c.DeliverSignal(name=name, payload=value, key=key)
+        state = await self.engine.command(run_id, command, blobs=blobs)
+        return {"run": run_id, "name": name, "seq": state.signal_keys.get(key, state.seq)}
+
+    async def resolve(
+        self, run_id: str, path: str, action: str, *, output: Any = None, message: str | None = None
+    ) -> View:
+        """Say what became of a task in doubt: `done` (with an output), `retry`, `skip` or `fail`.
+
+        Raises:
+            NotFound: there is no such run or task. Conflict: it isn't in doubt. UsageError: another action.
+        """
+        await self._row(run_id)
+        if action not in ("done", "retry", "skip", "fail"):
+            raise UsageError(
+                f"a task in doubt is resolved by done, retry, skip or fail, not by {action[:40]!r}"
+            )
+        inputs.check_input(output, None)
+        value, blobs = inputs.encode(self.engine, output, run_id=run_id, what="output")
+        command = c.ResolveTask(path=path, action=action, output=value, message=message)
+        try:
+            await self.engine.command(run_id, command, blobs=blobs if action == "done" else ())
+        except Conflict as refusal:
+            if refusal.reason == "task_not_open":
+                log = await self._reader.task_log(run_id)
+                if path not in log.tasks:
+                    raise NotFound("task", path, suggestion=Nearest().find(path, tuple(log.tasks))) from None
+                record = log.tasks[path]
+                raise Conflict(
+                    f"task `{path}` is {record.status.value}, not in doubt", reason="task_not_in_doubt"
+                ) from None
+            raise
+        return await self.get_run(run_id)
+
+    async def fork(self, run_id: str, *, seq: int, patch: Mapping[str, Any] | None = None) -> View:
+        """A new run that shares this one's history up to `seq`, the end of a group, and goes on differently.
+
+        `patch` may hold `input`, `variables` and `version`.
+
+        Raises:
+            NotFound: there is no such run, or version. UsageError: no such seq, or an unknown part of the patch.
+            Conflict: `seq` isn't the end of a group. InvalidInput: the input doesn't fit.
+        """
+        row = await self._row(run_id)
+        given = dict(patch or {})
+        unknown = given.keys() - {"input", "variables", "version"}
+        if unknown:
+            raise UsageError(
+                f"a fork can change input, variables and version, not {', '.join(sorted(unknown))}"
+            )
+        if not 1 <= seq <= row.seq:
+            raise UsageError(f"run {run_id} has events 1 to {row.seq:,}, and none with seq {seq:,}")
+        version: int | None = given.get("version")
+        pinned_to = await self._definition_named(row.index.workflow, version or row.index.version)
+        new_id = new_run_id(self.engine.now_us())
+        blobs: list[Blob] = []
+        payload: Payload | None = None
+        if "input" in given:
+            await asyncio.to_thread(inputs.check_input, given["input"], pinned_to.input_schema)
+            payload, blobs = inputs.encode(self.engine, given["input"], run_id=new_id, what="input")
+        variables: dict[str, Payload] = {}
+        values: Mapping[str, Any] = given.get("variables") or {}
+        for name, value in values.items():
+            inputs.check_input(value, None)
+            variables[name], more = inputs.encode(self.engine, value, run_id=new_id, what=f"variable {name}")
+            blobs.extend(more)
+        await self.engine.fork(
+            run_id, seq=seq, run_id=new_id, input=payload, variables=variables, version=version, blobs=blobs
+        )
+        return await self.get_run(new_id)
+
+    # --- the rest -------------------------------------------------------------------------------------------------
+
+    async def node_classes(self) -> list[View]:
+        """Every node class that this process knows."""
+        declarations = self.engine.registry.declarations()
+        return [workflow_views.class_view(declaration) for declaration in declarations.values()]
+
+    async def workflow_schema(self) -> View:
+        """The JSON Schema of a document with the classes that this process knows."""
+        return workflow_schema(self.engine.registry.declarations())
+
+    async def outbox(self, *, run: str | None = None, limit: int = 100, cursor: str | None = None) -> View:
+        """Messages that nodes sent, newest first. Raises UsageError for a cursor that isn't one."""
+        page = await asyncio.to_thread(self._outbox.list, run=run, limit=limit, cursor=cursor)
+        return {"items": [msgspec.to_builtins(message) for message in page.items], "next": page.next}
+
+    async def system(self) -> View:
+        """The server itself: version, store, workers."""
+        workers = await self._store.workers()
+        return {
+            "version": metadata.version(DISTRIBUTION),
+            "store": self._store.url,
+            "namespace": self._namespace,
+            "workers": [
+                {
+                    "worker": one.worker,
+                    "seen_at": rfc3339(one.seen_us),
+                    "expires_at": rfc3339(one.expires_us),
+                    "leases": one.leases,
+                    "info": _info(one.info),
+                }
+                for one in workers
+            ],
+            "queues": await self._store.queue_depth(),
+            "dev": self._dev,
+            "started_at": rfc3339(self._started_us or self.engine.now_us()),
+        }
+
+    async def ready(self) -> View:
+        """Whether work gets on: the store answers, and a worker has asked it for work not long ago."""
+        checks: dict[str, View] = {}
+        try:
+            async with asyncio.timeout(STORE_ANSWERS_SECONDS):
+                now_us = await self._store.now_us()
+                workers = [one for one in await self._store.workers() if one.expires_us > now_us]
+            checks["store"] = {"ok": True}
+        except (StoreError, TimeoutError) as error:
+            why = str(error) or f"no answer within {STORE_ANSWERS_SECONDS:g} s"
+            return {"ready": False, "checks": {"store": {"ok": False, "why": why}}}
+        checks["worker"] = self._progress(now_us, alive=len(workers))
+        return {"ready": all(one["ok"] for one in checks.values()), "checks": checks}
+
+    def _progress(self, now_us: int, *, alive: int) -> View:
+        """Of a worker in this process its own progress; else whether any worker on the store lives."""
+        worker = self.engine.worker
+        if worker is None:
+            return {"ok": alive > 0, "alive": alive, **({} if alive else {"why": "no worker is alive"})}
+        config = self.engine.config
+        patience_us = round((3 * config.slow_poll_seconds + config.lease_seconds) * 1_000_000)
+        silent_us = now_us - worker.last_claim_us
+        busy = worker.free == 0
+        trouble = worker.heartbeat.trouble
+        if trouble is not None:
+            return {"ok": False, "alive": alive, "why": f"the heartbeat fails: {trouble}"}
+        if silent_us > patience_us and not busy:
+            why = f"the worker has claimed nothing for {silent_us / 1_000_000:.0f} s"
+            return {"ok": False, "alive": alive, "why": why}
+        return {"ok": True, "alive": alive, "last_claim_at": rfc3339(worker.last_claim_us)}
+
+    # --- common ---------------------------------------------------------------------------------------------------
+
+    async def _row(self, run_id: str) -> RunRow:
+        row = await self._store.get_run(run_id)
+        if row is None or row.namespace != self._namespace:
+            raise NotFound("run", run_id)
+        return row
+
+    async def _summarise(self, row: RunRow, *, hold: Hold | None = None) -> View:
+        rows: Sequence[QueueRow] = ()
+        if row.index.live:
+            rows = await self._store.queue_rows(row.run_id)
+        return views.run_summary(row, rows=rows, now_us=self.engine.now_us(), hold=hold or Hold())
+
+    async def _hold(self, row: RunRow) -> Hold:
+        """Who paused or cancelled the run, and why; the journal is read only where that is asked for."""
+        if row.index.status in (RunStatus.PAUSED, RunStatus.CANCELLING, RunStatus.CANCELLED):
+            return (await self._reader.task_log(row.run_id)).hold
+        return Hold()
+
+    async def _definition(self, row: RunRow) -> Definition:
+        return await self._definition_named(row.index.workflow, row.index.version)
+
+    async def _definition_named(self, workflow: str, version: int) -> Definition:
+        return await self.engine.definitions.get(workflow, version, namespace=self._namespace)
+
+    async def _present(self, row: RunRow) -> task_views.Present:
+        rows: Sequence[QueueRow] = await self._store.queue_rows(row.run_id) if row.index.live else ()
+        status = _shown_status(RunStatus(row.index.status), rows)
+        return task_views.present_of(rows, status=status, now_us=self.engine.now_us())
+
+    def _logs(self, run_id: str, path: str) -> list[View]:
+        heard = self._hub.logs(run_id, path)
+        live = self.engine.live.get(run_id).get(path)
+        lines = tuple(live.logs) if live is not None else ()
+        own = [{"at": line.at, "level": line.level, "message": line.message} for line in lines]
+        return own if len(own) > len(heard) else heard
+
+
+def _shown_status(status: RunStatus, rows: Sequence[QueueRow]) -> RunStatus:
+    """A queued run whose first task a worker holds runs, although its journal says nothing of that yet."""
+    held = any(row.worker is not None and row.kind is TaskKind.EXECUTE for row in rows)
+    return RunStatus.RUNNING if status is RunStatus.QUEUED and held else status
+
+
+def _info(raw: bytes) -> Any:
+    """What a worker says of itself; None where that isn't JSON."""
+    try:
+        return msgspec.json.decode(raw) if raw else None
+    except msgspec.DecodeError:
+        return None

@@ -1,0 +1,122 @@
+"""Starting a run for a person: the input checked, the variables evaluated, and an idempotency key kept for 30 days."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from orchestrator.engine import inputs
+from orchestrator.engine.engine import Engine
+from orchestrator.engine.ids import new_run_id, run_id_of_key
+from orchestrator.engine.views import labelled
+from orchestrator.errors import Conflict
+from orchestrator.kernel.commands import StartRun
+from orchestrator.kernel.values import Payload, rfc3339
+from orchestrator.model.definition import Definition
+from orchestrator.stores.contract import Blob
+
+KEY_LIFE_US = 30 * 24 * 3600 * 1_000_000
+"""Idempotency keys live 30 days; after that the same key starts a new run."""
+
+
+class Asked(NamedTuple):
+    """What somebody asked for. `version` is as asked: None is the current one, whichever that is."""
+
+    workflow: str
+    version: int | None
+    input: Any
+    labels: Mapping[str, str]
+
+    @property
+    def request(self) -> str:
+        """What tells the repeat of a request from another one."""
+        return inputs.request_hash(
+            workflow=self.workflow, version=self.version, input=self.input, labels=self.labels
+        )
+
+
+async def start(
+    engine: Engine, definition: Definition, version: int, asked: Asked, *, key: str | None
+) -> tuple[str, bool]:
+    """The id of the run, and whether it was started now (False: by this key, before).
+
+    Raises:
+        InvalidInput, LimitExceeded, ExpressionFailed: it can't be started so.
+        Conflict: the key belongs to another request (`idempotency_key_reused`).
+    """
+    inputs.check_labels(labelled(definition.labels, asked.labels))
+    await asyncio.to_thread(inputs.check_input, asked.input, definition.input_schema)
+    if key is None:
+        run_id = new_run_id(engine.now_us())
+        return run_id, await _create(engine, definition, version, asked, run_id=run_id)
+    generation = 0
+    while True:
+        run_id = run_id_of_key(engine.config.namespace, asked.workflow, key, generation=generation)
+        known = await engine.store.get_run(run_id)
+        if known is not None and engine.now_us() - known.index.created_us > KEY_LIFE_US:
+            generation += 1
+            continue
+        if known is None and await _create(engine, definition, version, asked, run_id=run_id):
+            return run_id, True
+        await _check_repeat(engine, asked, run_id=run_id, key=key)
+        return run_id, False
+
+
+async def _check_repeat(engine: Engine, asked: Asked, *, run_id: str, key: str) -> None:
+    state = await engine.read_state(run_id)
+    if state.request != asked.request:
+        raise Conflict(
+            f"the idempotency key {key[:100]!r} started run {run_id} with another request; use another key, "
+            "or repeat that request unchanged",
+            reason="idempotency_key_reused",
+        )
+
+
+async def _create(engine: Engine, definition: Definition, version: int, asked: Asked, *, run_id: str) -> bool:
+    payload, blobs = inputs.encode(engine, asked.input, run_id=run_id, what="input of a run")
+    labels = labelled(definition.labels, asked.labels)
+    variables, more = _variables(engine, definition, version, asked, run_id=run_id, labels=labels)
+    command = StartRun(
+        run_id=run_id,
+        workflow=asked.workflow,
+        version=version,
+        namespace=engine.config.namespace,
+        input=payload,
+        labels=labels,
+        variables=variables,
+        request=asked.request,
+    )
+    _, created = await engine.create(command, blobs=[*blobs, *more])
+    return created
+
+
+def _variables(
+    engine: Engine,
+    definition: Definition,
+    version: int,
+    asked: Asked,
+    *,
+    run_id: str,
+    labels: Mapping[str, str],
+) -> tuple[dict[str, Payload], list[Blob]]:
+    now = rfc3339(engine.now_us())
+    run = {
+        "id": run_id,
+        "workflow": asked.workflow,
+        "version": version,
+        "labels": dict(labels),
+        "created_at": now,
+    }
+    scope: dict[str, Any] = {
+        "input": asked.input,
+        "run": run,
+        "now": now,
+        "nodes": {},
+        "vars": {},
+        "secrets": {},
+    }
+    payloads: dict[str, Payload] = {}
+    blobs: list[Blob] = []
+    for name, value in definition.variables.evaluate(scope).items():
+        payloads[name], more = inputs.encode(engine, value, run_id=run_id, what=f"variable `{name}`")
+        blobs.extend(more)
+    return payloads, blobs

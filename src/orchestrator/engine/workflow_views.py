@@ -1,0 +1,148 @@
+"""Workflows, versions, graphs and node classes as the API shows them. Pure."""
+
+import msgspec
+
+from orchestrator.engine.definitions import VersionRecord
+from orchestrator.engine.views import View
+from orchestrator.kernel.values import rfc3339
+from orchestrator.model.declarations import ANY, ClassDeclaration, find_class
+from orchestrator.model.definition import Definition, build_graph, wire
+from orchestrator.model.document import WorkflowDocument
+from orchestrator.model.graph import Graph
+from orchestrator.stores.contract import WorkflowRow, WorkflowVersion
+
+
+def graph_view(definition: Definition) -> View:
+    """The drawn form of a definition."""
+    nodes = [
+        {
+            "id": node.id,
+            "class": node.declaration.name,
+            "decides": node.decides,
+            "effect": node.effect.value,
+            "join": node.is_join,
+            "end": node.id in _ends(definition.graph),
+            "start": node.id == definition.start_at,
+        }
+        for node in definition.nodes.values()
+    ]
+    return {"nodes": nodes, "edges": _edges(definition.graph)}
+
+
+def sketch_view(document: WorkflowDocument, known: dict[str, ClassDeclaration]) -> View:
+    """The drawn form of a document with faults, as far as it goes: unknown ids are left out.
+
+    Raises:
+        LimitExceeded: the graph has too many edges.
+    """
+    wiring = wire(document, known)
+    graph = build_graph(document, wiring)
+    nodes: list[View] = []
+    for node, written in document.nodes.items():
+        declaration = find_class(written.class_name, known)
+        nodes.append(
+            {
+                "id": node,
+                "class": declaration.name if declaration is not None else written.class_name,
+                "decides": wiring.labels[node] is not None
+                or (declaration is not None and declaration.decides),
+                "effect": declaration.effect.value if declaration is not None else None,
+                "join": graph.is_join(node),
+                "end": node in _ends(graph),
+                "start": node == document.start_at,
+            }
+        )
+    return {"nodes": nodes, "edges": _edges(graph)}
+
+
+def _ends(graph: Graph) -> frozenset[str]:
+    return frozenset(graph.ends)
+
+
+def _edges(graph: Graph) -> list[View]:
+    return [
+        {
+            "source": edge.source,
+            "target": edge.target,
+            "kind": edge.kind.value,
+            "label": edge.label or None,
+            "back": (edge.source, edge.target) in graph.back_edges,
+        }
+        for edge in graph.edges
+    ]
+
+
+def saved_view(version: WorkflowVersion, *, created: bool, hints: list[View]) -> View:
+    """What saving a workflow answers."""
+    return {
+        "name": version.name,
+        "version": version.version,
+        "created_at": rfc3339(version.created_us),
+        "created": created,
+        "hints": hints,
+        "hash": version.meaning,
+    }
+
+
+def version_view(version: WorkflowVersion) -> View:
+    """A line in the list of versions."""
+    return {
+        "version": version.version,
+        "created_at": rfc3339(version.created_us),
+        "hash": version.meaning,
+    }
+
+
+def workflow_view(
+    version: WorkflowVersion, definition: Definition, *, versions: int, hints: list[View]
+) -> View:
+    """One version, whole."""
+    text = version.text.decode()
+    return {
+        "name": version.name,
+        "version": version.version,
+        "versions": versions,
+        "document": msgspec.json.decode(version.text),
+        "text": text,
+        "graph": graph_view(definition),
+        "created_at": rfc3339(version.created_us),
+        "updated_at": rfc3339(version.saved_us),
+        "hints": hints,
+        "hash": version.meaning,
+    }
+
+
+def workflow_summary(row: WorkflowRow, record: VersionRecord, *, last_run: View | None) -> View:
+    """A line in the list of workflows."""
+    return {
+        "name": row.name,
+        "version": row.current,
+        "versions": row.versions,
+        "description": record.description or None,
+        "labels": dict(record.labels),
+        "created_at": rfc3339(row.created_us),
+        "updated_at": rfc3339(row.saved_us),
+        "last_run": last_run,
+    }
+
+
+def class_view(declaration: ClassDeclaration) -> View:
+    """A node class."""
+    routes: list[str] | str | None = None
+    if declaration.routes is not None:
+        routes = ANY if declaration.routes == (ANY,) else list(declaration.routes)
+    return {
+        "name": declaration.name,
+        "title": declaration.title,
+        "summary": declaration.summary,
+        "description": declaration.description,
+        "family": declaration.family,
+        "icon": declaration.icon or None,
+        "effect": declaration.effect.value,
+        "routes": routes,
+        "decides": declaration.decides,
+        "class_version": declaration.class_version,
+        "params_schema": declaration.params_schema,
+        "output_schema": declaration.output_schema,
+        "deterministic": None,
+    }
