@@ -14,6 +14,7 @@ class DominatorTree:
         self, successors: Sequence[Sequence[int]], predecessors: Sequence[Sequence[int]], root: int | None
     ) -> None:
         self.reached: frozenset[int] = frozenset()
+        self._above: dict[int, int] = {}
         self._enter: dict[int, int] = {}
         self._leave: dict[int, int] = {}
         if root is None:
@@ -21,6 +22,7 @@ class DominatorTree:
         vertex, parent, number = _depth_first(successors, root)
         self.reached = frozenset(vertex)
         dominator = _immediate_dominators(vertex, parent, number, predecessors)
+        self._above = {vertex[node]: vertex[dominator[node]] for node in range(1, len(vertex))}
         self._number_tree(vertex, dominator)
 
     def dominates(self, above: int, below: int) -> bool:
@@ -28,6 +30,16 @@ class DominatorTree:
         if above not in self._enter or below not in self._enter:
             return False
         return self._enter[above] <= self._enter[below] and self._leave[below] <= self._leave[above]
+
+    def chain(self, node: int) -> list[int]:
+        """The dominators of a node from the root down, the node itself last; [] if it can't be come to."""
+        if node not in self.reached:
+            return []
+        chain = [node]
+        while chain[-1] in self._above:
+            chain.append(self._above[chain[-1]])
+        chain.reverse()
+        return chain
 
     def _number_tree(self, vertex: Sequence[int], dominator: Sequence[int]) -> None:
         children: list[list[int]] = [[] for _ in vertex]

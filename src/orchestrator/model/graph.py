@@ -11,6 +11,7 @@ All algorithms are iterative and near linear in edges: dominators by Lengauer an
 dominators in a flowgraph", 1979), strong components by Tarjan (1972).
 """
 
+import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from functools import cached_property
@@ -114,7 +115,6 @@ class Graph:
         reached = _closure([root] if root is not None else [], self._flow, apart)
         self.reachable: frozenset[str] = frozenset(order[p] for p in reached)
         self._feeders: dict[str, frozenset[str]] = {}
-        self._bodies: dict[tuple[int, int], frozenset[int]] = {}
 
     @classmethod
     def build(cls, order: Sequence[str], start: str, edges: Iterable[Edge]) -> "Graph":
@@ -143,11 +143,7 @@ class Graph:
         return known
 
     def _compute_feeders(self, join: int) -> frozenset[str]:
-        closed = {
-            (s, h)
-            for s, h in self._back
-            if h == join or (self._tree.dominates(h, join) and join in self._natural_loop(s, h))
-        }
+        closed = self._back_edges_around(join)
         seen: set[int] = set()
         stack = [join]
         while stack:
@@ -158,19 +154,28 @@ class Graph:
                     stack.append(source)
         return frozenset(self.order[p] for p in seen)
 
-    def _natural_loop(self, source: int, header: int) -> frozenset[int]:
-        known = self._bodies.get((source, header))
-        if known is None:
-            seen = {header, source}
-            stack = [source] if source != header else []
-            reached = self._tree.reached
-            while stack:
-                for before in self._flow_back[stack.pop()]:
-                    if before not in seen and before in reached:
-                        seen.add(before)
-                        stack.append(before)
-            known = self._bodies[source, header] = frozenset(seen)
-        return known
+    def _back_edges_around(self, node: int) -> set[tuple[int, int]]:
+        """The back edges whose natural loops the node is in.
+
+        For s -> h that means: h dominates the node, which reaches s without passing h. A path that passes a dominator
+        above h has to pass h on its way to s, which h dominates too. So the question is how far down in the chain of
+        the node's dominators a path to s can stay: one widest-path search answers it for all back edges at once.
+        """
+        chain = self._tree.chain(node)
+        if not chain:
+            return set()
+        depth = {above: place for place, above in enumerate(chain)}
+        widest: dict[int, int] = {}
+        heap = [(-depth[node], node)]
+        while heap:
+            width, current = heapq.heappop(heap)
+            if current in widest:
+                continue
+            widest[current] = -width
+            for target in self._flow[current]:
+                if target not in widest:
+                    heapq.heappush(heap, (max(width, -depth.get(target, len(chain))), target))
+        return {(s, h) for s, h in self._back if h == node or (h in depth and widest.get(s, -1) > depth[h])}
 
     @cached_property
     def unreachable(self) -> tuple[str, ...]:
@@ -186,10 +191,21 @@ class Graph:
     @cached_property
     def loops(self) -> tuple[Loop, ...]:
         """The natural loops, those of one header as one, by document order of their headers."""
-        members: dict[int, set[int]] = {}
+        sources: dict[int, list[int]] = {}
         for source, header in sorted(self._back):
-            members.setdefault(header, set()).update(self._natural_loop(source, header))
-        return tuple(Loop(self.order[h], self._names(body)) for h, body in sorted(members.items()))
+            sources.setdefault(header, []).append(source)
+        return tuple(Loop(self.order[h], self._names(self._body(h, s))) for h, s in sorted(sources.items()))
+
+    def _body(self, header: int, sources: Sequence[int]) -> set[int]:
+        """The header, and what reaches one of the sources without passing it."""
+        seen = {header, *sources}
+        stack = [source for source in sources if source != header]
+        while stack:
+            for before in self._flow_back[stack.pop()]:
+                if before not in seen and before in self._tree.reached:
+                    seen.add(before)
+                    stack.append(before)
+        return seen
 
     @cached_property
     def loops_without_exit(self) -> tuple[tuple[str, ...], ...]:

@@ -203,6 +203,14 @@ def test_feeders_reach_the_join_without_back_edges_of_its_loops(graph: Graph) ->
 
 
 @given(small_graphs())
+def test_loops_are_the_natural_loops_of_their_headers(graph: Graph) -> None:
+    expected: dict[str, set[str]] = {}
+    for source, header in graph.back_edges:
+        expected.setdefault(header, set()).update(natural_loop(graph, source, header))
+    assert {loop.header: set(loop.members) for loop in graph.loops} == expected
+
+
+@given(small_graphs())
 def test_reachability_and_ends_are_as_walked(graph: Graph) -> None:
     every = {(e.source, e.target) for e in graph.edges}
     assert graph.reachable == reach(["a"], every)
@@ -251,4 +259,19 @@ def test_ten_thousand_nodes_are_analysed_without_recursion_and_soon() -> None:
     assert graph.unreachable == ()
     graph.feeders("n5000")
     assert graph.precedes("n0", "n9999")
+    assert time.process_time() - began < 5
+
+
+def test_thousands_of_nested_loops_cost_a_join_no_more_than_one_search() -> None:
+    # h0 -> h1 -> ... -> (x, y) -> j -> ... -> t1 -> t0, and each t leads back to its h
+    depth = 4_000
+    down = [f"h{place}" for place in range(depth)]
+    up = [f"t{place}" for place in reversed(range(depth))]
+    edges = [Edge(a, b) for a, b in pairwise(down)] + [Edge(a, b) for a, b in pairwise(up)]
+    edges += [Edge(f"t{place}", f"h{place}") for place in range(depth)]
+    edges += [Edge(down[-1], "x"), Edge(down[-1], "y"), Edge("x", "j"), Edge("y", "j"), Edge("j", up[0])]
+    began = time.process_time()
+    graph = Graph.build([*down, "x", "y", "j", *up], "h0", edges)
+    assert len(graph.back_edges) == depth
+    assert graph.feeders("j") == {*down, "x", "y"}
     assert time.process_time() - began < 5
