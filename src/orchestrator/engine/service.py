@@ -563,8 +563,8 @@ class Service:
     def _logs(self, run_id: str, path: str) -> list[View]:
         heard = self._hub.logs(run_id, path)
         live = self.engine.live.get(run_id).get(path)
-        lines = tuple(live.logs) if live is not None else ()
-        own = [{"at": line.at, "level": line.level, "message": line.message} for line in lines]
+        lines = live.logs if live is not None else None
+        own = [{"at": line.at, "level": line.level, "message": line.message} for line in lines or ()]
         return own if len(own) > len(heard) else heard
 
 

@@ -99,6 +99,7 @@ class TaskLog:
 
     run_id: str
     seq: int = 0
+    forks: int = 0
     workflow: str = ""
     version: int = 0
     created_at: str = ""
@@ -128,9 +129,9 @@ class TaskLog:
             record.from_parent = record.over
         return TaskLog(
             run_id=run_id,
+            forks=self.forks + 1,
             tasks=tasks,
             variables=dict(self.variables),
-            forks=self.forks + 1,
             input=self.input,
         )
 
@@ -155,9 +156,14 @@ def _run_started(log: TaskLog, event: e.RunStarted) -> None:
     log.labels, log.parent = event.labels, event.parent
     if event.input is not None:
         log.input = log.ref(event)
-    for name in event.variables:
-        log.variables[variable_key(name, event.seq, forks=log.forks)] = log.ref(event)
+    keys = _set_variables(log, event, event.variables)
     _reopen(log, event.reopened)
+    for path in event.reopened:
+        record = log.tasks[path]
+        record.steps = {k: step for k, step in record.steps.items() if step.status != "started"}
+        if keys.keys() & record.reads.variables.keys():
+            patched = {name: keys.get(name, key) for name, key in record.reads.variables.items()}
+            record.reads = Reads(nodes=record.reads.nodes, variables=patched)
 
 
 def _run_retried(log: TaskLog, event: e.RunRetried) -> None:
@@ -169,17 +175,32 @@ def _reopen(log: TaskLog, paths: Iterable[str]) -> None:
         record = log.tasks[path]
         if record.over:
             record.attempt += 1
+        if record.status is TaskStatus.FAILED:
+            _forget_last_failures(record)
         record.status, record.from_parent = TaskStatus.READY, False
         record.error, record.doubt, record.reason = None, "", ""
         record.finished_at, record.not_before_us = "", 0
         record.waits = {}
-        for step in [s for s in record.steps.values() if s.status in ("started", "waiting")]:
-            del record.steps[step.step]
+        record.steps = {k: step for k, step in record.steps.items() if step.status != "waiting"}
+
+
+def _forget_last_failures(record: TaskRecord) -> None:
+    """As the kernel does: what the task failed of is done anew."""
+    for key, step in reversed(list(record.steps.items())):
+        if step.status != "failed":
+            return
+        del record.steps[key]
 
 
 def _variables_set(log: TaskLog, event: e.VariablesSet) -> None:
-    for name in event.values:
-        log.variables[variable_key(name, event.seq, forks=log.forks)] = log.ref(event)
+    _set_variables(log, event, event.values)
+
+
+def _set_variables(log: TaskLog, event: e.Event, names: Iterable[str]) -> dict[str, str]:
+    keys = {name: variable_key(name, event.seq, forks=log.forks) for name in names}
+    for key in keys.values():
+        log.variables[key] = log.ref(event)
+    return keys
 
 
 def _run_paused(log: TaskLog, event: e.RunPaused) -> None:
@@ -233,7 +254,8 @@ def _step_started(log: TaskLog, event: e.StepStarted) -> None:
 
 def _step_recorded(log: TaskLog, event: e.StepRecorded) -> None:
     record = log.tasks[event.path]
-    before = record.steps.get(event.step)
+    before = record.steps.pop(event.step, None)
+    record.waits.pop(event.step, None)
     started_at = event.started_at or (before.started_at if before is not None else "")
     _begin(record, started_at)
     record.steps[event.step] = Step(
@@ -296,7 +318,8 @@ def _task_cancelled(log: TaskLog, event: e.TaskCancelled) -> None:
 
 def _task_suspended(log: TaskLog, event: e.TaskSuspended) -> None:
     record = log.tasks[event.path]
-    record.status = TaskStatus.WAITING
+    record.status = TaskStatus.READY if event.ready else TaskStatus.WAITING
+    record.not_before_us = 0
     record.waits = {wait.step: wait for wait in event.waits}
     for wait in event.waits:
         known = record.steps.get(wait.step)
