@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +77,7 @@ class ApiServer:
 
 
 @contextlib.contextmanager
-def api_server(folder: Path, *, host: str = "127.0.0.1", **environment: str) -> Iterator[ApiServer]:
+def api_server(folder: Path, *, host: str = "127.0.0.1", **environment: str) -> Generator[ApiServer]:
     """A started server, killed at the end."""
     server = ApiServer(folder, environment, free_port(), host)
     try:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from orchestrator.api import described, models
 from orchestrator.api.answers import page
 from orchestrator.api.context import service_of, settings_of
-from orchestrator.api.params import RunId, checked_name, problems
+from orchestrator.api.params import RunId, name_filter, problems
 from orchestrator.api.sse import EventStream, last_event_id, seq_of
 from orchestrator.engine.feeds import FeedItem
 
@@ -91,8 +91,8 @@ async def follow_runs(
 ) -> Response:
     """Events of many runs, each run's in order, from now on or from behind `Last-Event-ID`."""
     cursor = last_event_id(last_seen, after)
-    name = None if workflow is None else checked_name(workflow)
-    return _stream(request, service_of(request).follow(run=run, workflow=name, cursor=cursor))
+    feed = service_of(request).follow(run=run, workflow=name_filter(workflow), cursor=cursor)
+    return _stream(request, feed)
 
 
 def _stream(request: Request, items: AsyncGenerator[FeedItem]) -> EventStream:

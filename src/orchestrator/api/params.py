@@ -112,6 +112,13 @@ def checked_name(name: str) -> str:
     return name
 
 
+def name_filter(name: str | None) -> str | None:
+    """A workflow's name as a filter."""
+    if name is not None and not is_workflow_name(name):
+        raise invalid_parameter("workflow", f"a workflow's name is {NAME_RULE}")
+    return name
+
+
 def checked_path(path: str) -> str:
     """A task's path that may exist. One that can't is not there."""
     if not path.isprintable():

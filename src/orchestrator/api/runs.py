@@ -15,9 +15,9 @@ from orchestrator.api.params import (
     RunId,
     SignalName,
     Text,
-    checked_name,
     labels_of,
     microseconds_of,
+    name_filter,
     problems,
 )
 from orchestrator.stores.contract import RunFilter
@@ -64,7 +64,7 @@ async def list_runs(
     where = RunFilter(
         namespace=settings_of(request).namespace,
         statuses=tuple(one.value for one in status or ()),
-        workflow=None if workflow is None else checked_name(workflow),
+        workflow=name_filter(workflow),
         labels=labels_of(label or []),
         created_after_us=microseconds_of("created_after", created_after),
         created_before_us=microseconds_of("created_before", created_before),
