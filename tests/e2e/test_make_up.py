@@ -135,10 +135,17 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+class Environment(dict[str, str]):
+    """Variables of a process. A failing test shows its arguments; what a machine keeps secret mustn't be among them."""
+
+    def __repr__(self) -> str:
+        return f"<Environment of {len(self)} variables>"
+
+
 class Started:
     """A running `make up`, read line by line until it prints its address."""
 
-    def __init__(self, clone: Path, *, port: int, environment: dict[str, str]) -> None:
+    def __init__(self, clone: Path, *, port: int, environment: Environment) -> None:
         self.said: list[str] = []
         self.process = subprocess.Popen(
             ["make", "up", f"ARGS=--port {port}"],
@@ -150,6 +157,8 @@ class Started:
             text=True,
             start_new_session=True,
         )
+        assert self.process.stdout is not None
+        self.rest = threading.Thread(target=self.process.stdout.read, daemon=True)
 
     def address(self) -> tuple[str, int]:
         """Host and port of the address that it prints; what it says afterwards is thrown away."""
@@ -157,7 +166,7 @@ class Started:
         for line in self.process.stdout:
             self.said.append(line)
             if found := ADDRESS.search(line):
-                threading.Thread(target=self.process.stdout.read, daemon=True).start()
+                self.rest.start()
                 return found[1], int(found[2])
         pytest.fail("it ended without an address:\n" + "".join(self.said))
 
@@ -169,41 +178,49 @@ class Started:
             return False
         return True
 
+    def close(self) -> None:
+        """Leave nothing running, whatever came of the test."""
+        self.signal_group(signal.SIGKILL)
+        self.process.wait(timeout=30)
+        if self.rest.is_alive():
+            self.rest.join(timeout=30)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
 
 @pytest.fixture
 def start(clone: Path) -> Iterator[Callable[..., Started]]:
     made: list[Started] = []
 
-    def begin(*, port: int, environment: dict[str, str]) -> Started:
+    def begin(*, port: int, environment: Environment) -> Started:
         made.append(Started(clone, port=port, environment=environment))
         return made[-1]
 
     yield begin
     for started in made:
-        started.signal_group(signal.SIGKILL)
-        started.process.wait(timeout=30)
+        started.close()
 
 
 @pytest.fixture
-def environment() -> dict[str, str]:
+def environment() -> Environment:
     """A newcomer's: nothing of this test run, and a Python on the path."""
     ours = ("ORCHESTRATOR_", "PYTEST_", "COV_", "VIRTUAL_ENV", "HYPOTHESIS_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    return {**kept, "ORCHESTRATOR_PYTHON": sys.executable}
+    return Environment(kept, ORCHESTRATOR_PYTHON=sys.executable)
 
 
 @pytest.fixture
-def offline(environment: dict[str, str]) -> dict[str, str]:
+def offline(environment: Environment) -> Environment:
     """The same, where whoever wants to fetch something fails at once."""
     nowhere = "http://127.0.0.1:9"
     proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), nowhere)
-    return {**environment, **proxies, "PIP_NO_INDEX": "1", "npm_config_registry": nowhere}
+    return Environment(environment, **proxies, PIP_NO_INDEX="1", npm_config_registry=nowhere)
 
 
 @pytest.mark.slow
 @pytest.mark.faults  # it is measured, so nothing may run beside it
 def test_from_nothing_to_the_printed_address_and_again_without_network(
-    start: Callable[..., Started], environment: dict[str, str], offline: dict[str, str]
+    start: Callable[..., Started], environment: Environment, offline: Environment
 ) -> None:
     port = free_port()
     began = time.monotonic()
