@@ -96,8 +96,9 @@ def int_array(values: Sequence[int]) -> object:
 
 
 def text_array(values: Sequence[str]) -> object:
-    """A binding for `carray(?)`: a table of texts."""
-    return apsw.carray(tuple(values), flags=apsw.SQLITE_CARRAY_TEXT)  # pyright: ignore[reportUnknownMemberType]
+    """A binding for `carray(?)`: a table of texts as bytes (a text may hold a NUL), to be cast to TEXT."""
+    encoded = tuple(value.encode() for value in values)
+    return apsw.carray(encoded, flags=apsw.SQLITE_CARRAY_BLOB)  # pyright: ignore[reportUnknownMemberType]
 
 
 def path_of(url: str) -> Path:

@@ -61,7 +61,7 @@ FROM workers w ORDER BY w.worker
 """
 _SEQS = """
 SELECT r.run_id, (SELECT last_seq FROM journal WHERE run = r.key ORDER BY last_seq DESC LIMIT 1)
-FROM carray(?) wanted JOIN runs r ON r.run_id = wanted.value
+FROM carray(?) wanted CROSS JOIN runs r ON r.run_id = CAST(wanted.value AS TEXT)
 """
 
 _LINE = """
