@@ -93,8 +93,8 @@ _OVER = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.SKIPPED, TaskStatus
 class TaskLog:
     """The fold of one run's journal up to `seq`.
 
-    `variables` names the event that holds each value of a variable, by the kernel's key. `hold` is who paused or
-    cancelled the run last, and why.
+    `forks` counts the forks that lead to this run. `variables` names the event that holds each value of a variable, by
+    the kernel's key. `hold` is who paused or cancelled the run last, and why.
     """
 
     run_id: str
@@ -108,7 +108,6 @@ class TaskLog:
     parent: Parent | None = None
     tasks: dict[str, TaskRecord] = field(default_factory=dict[str, TaskRecord])
     variables: dict[str, Ref] = field(default_factory=dict[str, Ref])
-    forks: int = 0
     hold: Hold = NO_HOLD
 
     def extend(self, lines: Iterable[bytes]) -> None:

@@ -137,7 +137,9 @@ OOPS = ErrorInfo(type="TimeoutError", message="no answer", path="a", node="a")
             "retry of a in 2 s: TimeoutError: no answer",
         ),
         (
-            e.TaskFailed(path="a", node="a", attempt=1, error=OOPS, retry_us=AT_US + 2_000_000, deferred=True),
+            e.TaskFailed(
+                path="a", node="a", attempt=1, error=OOPS, retry_us=AT_US + 2_000_000, deferred=True
+            ),
             "info",
             "a asks for another try in 2 s: no answer",
         ),

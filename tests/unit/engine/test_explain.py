@@ -1,0 +1,211 @@
+from typing import Any
+
+import pytest
+
+from orchestrator.engine import words
+from orchestrator.engine.explain import (
+    Explained,
+    Hold,
+    Pending,
+    Situation,
+    by_path,
+    explain,
+    explain_end,
+    pending_of,
+)
+from orchestrator.kernel import commands as c
+from orchestrator.kernel.outlook import Waker
+from orchestrator.kernel.status import RunStatus
+from orchestrator.kernel.values import ErrorInfo, Wait, microseconds, rfc3339
+from orchestrator.stores.contract import QueueRow, TaskKind
+from tests.unit.engine.runs import START_US, Run
+
+SECOND = 1_000_000
+
+
+def row(
+    path: str, run: Run, *, kind: TaskKind = TaskKind.EXECUTE, age: int = 3 * SECOND, **more: Any
+) -> QueueRow:
+    return QueueRow(
+        run_id="run_1",
+        path=path,
+        kind=kind,
+        queue="default",
+        priority=0,
+        queued_us=run.now_us - age,
+        due_us=run.now_us,
+        **more,
+    )
+
+
+def said(run: Run, *rows: QueueRow, hold: Hold | None = None, workers: int | None = 1) -> Explained:
+    pending = pending_of(run.state)
+    return explain(
+        Situation(
+            status=run.state.status,
+            now_us=run.now_us,
+            pending=pending,
+            rows=by_path(rows),
+            total=len(pending),
+            hold=hold or Hold(),
+            workers=workers,
+        )
+    )
+
+
+ONE = {"a": {"class": "Plain"}}
+WIDE = {
+    "a": {"class": "Plain", "next_node": ["b", "c", "d", "e"]},
+    **{n: {"class": "Plain"} for n in "bcde"},
+}
+
+
+def test_a_signal_with_a_deadline() -> None:
+    run = Run(ONE)
+    run.wait_for_signal("a", name="approve", due_us=START_US + 37 * 60 * SECOND)
+    sentence = said(run).sentence
+    assert sentence == "Waits for signal `approve` in `a` until 16:37 UTC, 37 min left"
+    (waker,) = said(run).wakers
+    assert (waker["kind"], waker["name"], waker["path"]) == ("signal", "approve", "a")
+    assert waker["at"] == rfc3339(START_US + 37 * 60 * SECOND)
+
+
+def test_a_signal_without_a_deadline() -> None:
+    run = Run(ONE)
+    run.wait_for_signal("a", name="approve")
+    assert said(run).sentence == "Waits for signal `approve` in `a`"
+    assert said(run).wakers[0]["at"] is None
+
+
+def test_a_timer() -> None:
+    run = Run(ONE)
+    wait = Wait(step="sleep", kind="timer", due_us=START_US + 3 * 24 * 3600 * SECOND)
+    run.do(c.SuspendTask(path="a", waits=(wait,)))
+    assert said(run).sentence == "Waits in `a` until 2026-11-25 16:00 UTC, 3 days left"
+
+
+def test_a_child_run() -> None:
+    run = Run(ONE)
+    run.do(c.SuspendTask(path="a", waits=(Wait(step="s", kind="child", run="run_9", workflow="Billing"),)))
+    assert said(run).sentence == "Waits in `a` for run `run_9` of `Billing`"
+    (waker,) = said(run).wakers
+    assert (waker["kind"], waker["run"], waker["name"]) == ("child", "run_9", None)
+
+
+def test_the_next_attempt() -> None:
+    run = Run({"a": {"class": "Plain", "retry": {"initial": 4, "jitter": 0}}})
+    run.fail("a", ErrorInfo(type="TimeoutError", message="no answer"))
+    assert said(run).sentence == "Attempt 2 of `a` starts in 4 s, after `TimeoutError: no answer`"
+    run.now_us += 5 * SECOND
+    assert said(run).sentence == "Attempt 2 of `a` is about to start, after `TimeoutError: no answer`"
+    running = said(run, row("a", run, worker="w1", leased_us=run.now_us - 2 * SECOND))
+    assert running.sentence == "Runs `a` (attempt 2) since 2 s"
+    assert running.wakers[0]["worker"] == "w1"
+
+
+def test_a_task_that_no_worker_can_take() -> None:
+    run = Run(ONE)
+    note = "no worker has class `Foo` in version 1"
+    assert said(run, row("a", run, note=note)).sentence == f"Ready: `a` is queued since 3 s; {note}"
+    assert (
+        said(run, row("a", run), workers=0).sentence == "Ready: `a` is queued since 3 s; no worker is alive"
+    )
+    assert said(run, row("a", run)).sentence == "Ready: `a` is queued since 3 s"
+    assert (
+        said(run, row("a", run, lost=1)).sentence == "Ready: `a` is queued again since 3 s; it lost 1 worker"
+    )
+    assert said(run).sentence == "Ready: `a` is about to be queued"
+
+
+def test_several_tasks_that_run_are_told_together() -> None:
+    run = Run(WIDE)
+    run.complete("a")
+    rows = [row(n, run, worker="w1", leased_us=run.now_us) for n in "bcde"]
+    assert said(run, *rows).sentence == "Runs `b`, `c`, `d` and 1 other"
+    two = said(run, *rows[:2])
+    assert two.sentence == "Runs `b` and `c`, and 2 others"
+    assert [w["kind"] for w in two.wakers] == ["lease", "lease", "queue", "queue"]
+
+
+def test_a_running_task_beside_a_waiting_one() -> None:
+    run = Run(
+        {"a": {"class": "Plain", "next_node": ["b", "c"]}, "b": {"class": "Plain"}, "c": {"class": "Plain"}}
+    )
+    run.complete("a")
+    run.wait_for_signal("c", name="go")
+    sentence = said(run, row("b", run, worker="w1", leased_us=run.now_us - 5 * SECOND)).sentence
+    assert sentence == "Runs `b` since 5 s. Waits for signal `go` in `c`"
+
+
+def test_a_paused_run_says_who_paused_it_and_why() -> None:
+    run = Run(ONE)
+    run.do(c.PauseRun(reason="lunch"))
+    explained = said(run, row("a", run, held=True), hold=Hold("operator", "lunch"))
+    assert explained.sentence == "Paused by operator: lunch"
+    assert [w["kind"] for w in explained.wakers] == ["operator", "queue"]
+    assert explained.wakers[1]["sentence"] == "Ready: `a` starts when the run goes on"
+    assert said(run).sentence == "Paused"
+
+
+def test_a_doubt_asks_for_a_person() -> None:
+    run = Run({"pay": {"class": "Pay"}})
+    run.do(c.StartTask(path="pay", worker="w1"))
+    run.do(c.DoubtTask(path="pay", reason="worker w1 died"))
+    assert said(run).sentence == "A person must resolve `pay`: worker w1 died"
+
+
+def test_a_run_that_is_being_cancelled_says_how_long_tasks_have() -> None:
+    run = Run(ONE)
+    run.do(c.CancelRun(reason="wrong"))
+    explained = said(run, row("a", run, worker="w1", leased_us=run.now_us))
+    assert explained.sentence == "Is being cancelled; tasks that run have 10 s left. Runs `a` since 0 µs"
+    assert {w["kind"] for w in explained.wakers} == {"timer", "lease"}
+
+
+def test_every_waker_has_its_view_in_the_order_of_what_tells_most() -> None:
+    waker = Waker(kind="budget", path=None)
+    situation = Situation(RunStatus.RUNNING, START_US, [Pending(waker=waker)], {}, 1)
+    assert explain(situation).sentence == "Waits for budget"
+    empty = Situation(RunStatus.RUNNING, START_US, [], {}, 0)
+    assert "bug" in explain(empty).sentence
+
+
+def test_a_run_that_is_over() -> None:
+    error = ErrorInfo(type="ValueError", message="no", path="a")
+    assert explain_end(RunStatus.SUCCEEDED, error=None, took_us=3_200_000) == "Succeeded after 3.2 s"
+    assert explain_end(RunStatus.FAILED, error=error, took_us=None) == "Failed at `a`: ValueError: no"
+    assert explain_end(RunStatus.CANCELLED, error=None, took_us=None, reason="wrong") == "Cancelled: wrong"
+
+
+@pytest.mark.parametrize(
+    ("us", "text"),
+    [
+        (-5, "0 µs"),
+        (999, "999 µs"),
+        (176_000, "176 ms"),
+        (4_200_000, "4.2 s"),
+        (4_000_000, "4 s"),
+        (75 * SECOND, "75 s"),
+        (37 * 60 * SECOND, "37 min"),
+        (125 * 60 * SECOND, "2 h 5 min"),
+        (120 * 60 * SECOND, "2 h"),
+        (72 * 3600 * SECOND, "3 days"),
+    ],
+)
+def test_durations_read_as_people_say_them(us: int, text: str) -> None:
+    assert words.duration(us) == text
+
+
+def test_times_are_told_as_exactly_as_their_distance_asks() -> None:
+    now_us = microseconds("2026-11-22T16:00:00Z")
+    assert words.moment(now_us + 30 * SECOND, now_us=now_us) == "16:00:30 UTC"
+    assert words.moment(now_us + 3600 * SECOND, now_us=now_us) == "17:00 UTC"
+    assert words.moment(now_us + 10 * 3600 * SECOND, now_us=now_us) == "2026-11-23 02:00 UTC"
+
+
+def test_names_are_shown_three_at_most() -> None:
+    assert words.names(["a"]) == "`a`"
+    assert words.names(["a", "b"]) == "`a` and `b`"
+    assert words.names(["a", "b", "c"]) == "`a`, `b` and `c`"
+    assert words.names(["a", "b", "c", "d"]) == "`a`, `b`, `c` and 1 other"
+    assert words.names(["a"], total=5) == "`a` and 4 others"
