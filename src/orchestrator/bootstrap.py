@@ -5,25 +5,37 @@ This is the one place that names a concrete store. Drivers are imported only whe
 
 import asyncio
 import contextlib
+import logging
 import os
-from collections.abc import AsyncGenerator
+import sys
+from collections.abc import AsyncGenerator, MutableMapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
+from structlog.stdlib import ProcessorFormatter
+from structlog.typing import Processor
 
 from orchestrator.config import PREFIX, Secrets, Settings
 from orchestrator.engine.config import EngineConfig
 from orchestrator.engine.engine import Engine
+from orchestrator.engine.redaction import Redactor
 from orchestrator.engine.service import Service
+from orchestrator.engine.story import tell
 from orchestrator.engine.worker import Worker
 from orchestrator.errors import UsageError
+from orchestrator.kernel.events import Event
+from orchestrator.kernel.state import RunState
 from orchestrator.sdk.modules import file_of
 from orchestrator.sdk.outbox import Outbox
 from orchestrator.sdk.registry import Registry, default_registry
 from orchestrator.stores.contract import Store
 
+LOG_HANDLER = "orchestrator"
+RUN_LOG = "orchestrator.run"
+
 log: Any = structlog.get_logger("orchestrator.bootstrap")
+told: Any = structlog.get_logger(RUN_LOG)
 
 
 def open_store(url: str) -> Store:
@@ -91,6 +103,65 @@ def engine_config(settings: Settings) -> EngineConfig:
     )
 
 
+def configure_logging(settings: Settings, *, stream: TextIO | None = None) -> None:
+    """Let this process log as the settings say, to `stream` (stderr), secrets replaced in every line and traceback.
+
+    What uses the standard library's logging comes out the same way; other packages are heard from warnings on. May be
+    called again: the last call counts.
+    """
+    secrets = Secrets()
+    redactor = Redactor({**secrets, **_own_key(settings)})
+
+    def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        for name, value in event.items():
+            if isinstance(value, str):
+                event[name] = redactor.redact(value)
+            elif not name.startswith("_") and value is not None and not isinstance(value, bool | int | float):
+                event[name] = redactor.redact(str(value))
+        return event
+
+    shared: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        redact,
+    ]
+    target = stream if stream is not None else sys.stderr
+    render: Processor = structlog.processors.JSONRenderer()
+    if settings.log_format == "text":
+        render = structlog.dev.ConsoleRenderer(colors=target.isatty(), pad_event_to=0, sort_keys=False)
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(target)
+    handler.set_name(LOG_HANDLER)
+    handler.setFormatter(
+        ProcessorFormatter(
+            foreign_pre_chain=shared, processors=[ProcessorFormatter.remove_processors_meta, render]
+        )
+    )
+    root = logging.getLogger()
+    for old in [one for one in root.handlers if one.name == LOG_HANDLER]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    logging.getLogger("orchestrator").setLevel(settings.log_level.upper())
+
+
+def _own_key(settings: Settings) -> dict[str, str]:
+    return {} if settings.api_key is None else {"API_KEY": settings.api_key.get_secret_value()}
+
+
+def _tell(state: RunState, events: Sequence[Event]) -> None:
+    """Each event in words, for the log."""
+    for event in events:
+        line = tell(event)
+        getattr(told, line.level)(line.text, run=state.run_id, workflow=state.workflow)
+
+
 @contextlib.asynccontextmanager
 async def running(
     settings: Settings,
@@ -115,6 +186,8 @@ async def running(
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
         engine = Engine(store, known, config=engine_config(settings))
+        if logging.getLogger(RUN_LOG).isEnabledFor(logging.INFO):
+            engine.observers.append(_tell)
         await engine.open()
         stack.push_async_callback(engine.close)
         if worker:

@@ -124,7 +124,6 @@ class Settings(BaseSettings):
         default=64 * KiB, ge=0, description="Largest value that is kept inside the journal."
     )
     payload_bytes_max: int = Field(default=16 * MiB, ge=1 * KiB, description="Largest value at all.")
-    document_bytes_max: int = Field(default=1 * MiB, ge=1 * KiB, description="Largest workflow document.")
 
     outbox: Path = Field(
         default=Path(".orchestrator/outbox"), description="Folder where mails of this release land."

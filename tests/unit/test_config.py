@@ -28,7 +28,6 @@ def test_the_defaults_are_those_of_the_design() -> None:
     assert settings.cancel_grace_seconds == 10
     assert settings.inline_bytes_max == 64 * 1024
     assert settings.payload_bytes_max == 16 * 1024 * 1024
-    assert settings.document_bytes_max == 1024 * 1024
 
 
 def test_flags_win_over_the_environment_and_that_over_the_file(
@@ -143,3 +142,11 @@ def test_secrets_come_from_the_environment_and_show_only_their_names() -> None:
     assert repr(secrets) == "Secrets(TOKEN)"
     environment["ORCHESTRATOR_SECRET_LATER"] = "z"
     assert secrets["LATER"] == "z"
+
+
+def test_every_setting_stands_in_the_documentation() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
+    for name, field in Settings.model_fields.items():
+        assert f"| `{name}` |" in text
+        assert field.description
+        assert field.description in text

@@ -25,6 +25,7 @@ from orchestrator.api import (
 from orchestrator.api.params import known_query
 from orchestrator.api.params import problems as may_answer
 from orchestrator.api.security import Gate, Keyring, access
+from orchestrator.api.sse import Streams
 from orchestrator.config import Settings
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def create_app(
     app.state.settings = settings
     app.state.keyring = Keyring(settings)
     app.state.closing = asyncio.Event()
+    app.state.streams = Streams()
     problems.install(app)
     _route(app)
     # The outermost comes last: the gate stands before everything and sees every answer.

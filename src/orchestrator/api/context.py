@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from fastapi import Request
 
+from orchestrator.model.limits import DEFAULT_LIMITS
+
 if TYPE_CHECKING:
     from orchestrator.config import Settings
     from orchestrator.engine.service import Service
@@ -29,6 +31,5 @@ def value_limit(request: Request) -> int:
     return settings_of(request).payload_bytes_max + ENVELOPE_BYTES
 
 
-def document_limit(request: Request) -> int:
-    """Longest body that is a document; the engine then measures the document itself."""
-    return settings_of(request).document_bytes_max + ENVELOPE_BYTES
+DOCUMENT_BODY_BYTES_MAX = DEFAULT_LIMITS.document_bytes_max + ENVELOPE_BYTES
+"""Longest body that is a document; what is between the document's limit and this, the engine refuses with its fault."""

@@ -9,7 +9,7 @@ from orchestrator.api import described, models
 from orchestrator.api.answers import page
 from orchestrator.api.context import service_of, settings_of
 from orchestrator.api.params import RunId, name_filter, problems
-from orchestrator.api.sse import EventStream, last_event_id, seq_of
+from orchestrator.api.sse import EventStream, Streams, last_event_id, seq_of
 from orchestrator.engine.feeds import FeedItem
 
 router = APIRouter(tags=["events"])
@@ -75,7 +75,9 @@ async def follow_run(
     summary="Follow many runs",
     response_class=Response,
     responses={
-        **described.stream("`journal`, `live` and `run` events; the id is opaque and resumes the stream."),
+        **described.stream(
+            "First `ready`, then `journal`, `live` and `run` events; the id is opaque and resumes the stream."
+        ),
         **problems(400, 422, 503),
     },
 )
@@ -91,13 +93,16 @@ async def follow_runs(
 ) -> Response:
     """Events of many runs, each run's in order, from now on or from behind `Last-Event-ID`."""
     cursor = last_event_id(last_seen, after)
-    feed = service_of(request).follow(run=run, workflow=name_filter(workflow), cursor=cursor)
-    return _stream(request, feed)
+    name = name_filter(workflow)
+    return _stream(request, service_of(request).follow(run=run, workflow=name, cursor=cursor))
 
 
 def _stream(request: Request, items: AsyncGenerator[FeedItem]) -> EventStream:
+    streams: Streams = request.app.state.streams
+    streams.check()
     return EventStream(
         items,
+        streams=streams,
         closing=request.app.state.closing,
         heartbeat_seconds=settings_of(request).sse_heartbeat_seconds,
     )

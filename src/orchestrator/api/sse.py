@@ -26,6 +26,7 @@ log = logging.getLogger("orchestrator.api")
 RETRY_MS = 1000
 SEND_SECONDS_MAX = 20.0
 FRAMES_WAITING_MAX = 64
+STREAMS_MAX = 1_000
 HEARTBEAT = b": still here\n\n"
 
 
@@ -55,17 +56,45 @@ def frame(item: FeedItem) -> bytes:
     return format_sse_event(data_str=encode(item.data).decode(), event=item.event, id=item.id)
 
 
+class Streams:
+    """How many streams are open. The next one over the limit is refused before it begins."""
+
+    def __init__(self, *, maximum: int = STREAMS_MAX) -> None:
+        self.open = 0
+        self._maximum = maximum
+
+    def check(self) -> None:
+        """Refuse another stream if there are too many.
+
+        Raises:
+            Refusal: 503.
+        """
+        if self.open >= self._maximum:
+            raise Refusal(
+                f"{self.open:,} event streams are open; the limit is {self._maximum:,}",
+                status=503,
+                code="too_many_streams",
+                headers={"Retry-After": "5"},
+            )
+
+
 class EventStream(Response):
     """A response that goes on until the items end, the client leaves or stops reading, or `closing` is set."""
 
     media_type = "text/event-stream"
 
     def __init__(
-        self, items: AsyncGenerator[FeedItem], *, closing: asyncio.Event, heartbeat_seconds: float
+        self,
+        items: AsyncGenerator[FeedItem],
+        *,
+        streams: Streams,
+        closing: asyncio.Event,
+        heartbeat_seconds: float,
     ) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._items = items
+        self._streams = streams
         self._closing = closing
         self._heartbeat_seconds = heartbeat_seconds
 
@@ -76,9 +105,11 @@ class EventStream(Response):
         gone = asyncio.create_task(_until_gone(receive))
         closing = asyncio.create_task(self._closing.wait())
         tasks = (writer, gone, closing, asyncio.create_task(self._read(frames)))
+        self._streams.open += 1
         try:
             await asyncio.wait((writer, gone, closing), return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._streams.open -= 1
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from orchestrator.api.application import create_app
-from orchestrator.bootstrap import running
+from orchestrator.bootstrap import configure_logging, running
 from orchestrator.config import Settings
 
 
@@ -22,6 +22,7 @@ def standalone_app() -> FastAPI:
         ConfigError, UnsafeBind: the settings can't be used.
     """
     settings = Settings.load()
+    configure_logging(settings)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:

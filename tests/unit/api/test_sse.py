@@ -144,7 +144,10 @@ async def open_stream(
 
     def start(heartbeat_seconds: float = 60.0) -> tuple[asyncio.Task[None], asyncio.Event]:
         closing = asyncio.Event()
-        stream = sse.EventStream(source.items(), closing=closing, heartbeat_seconds=heartbeat_seconds)
+        streams = sse.Streams()
+        stream = sse.EventStream(
+            source.items(), streams=streams, closing=closing, heartbeat_seconds=heartbeat_seconds
+        )
         scope: dict[str, Any] = {"type": "http"}
         tasks.append(asyncio.create_task(stream(scope, connection.receive, connection.send)))
         return tasks[-1], closing
@@ -220,3 +223,16 @@ async def test_streams_need_the_key_as_everything_does(service: FakeService) -> 
         answer = await client.post("/api/v1/session", json={"key": "k"})
         client.cookies.update(answer.cookies)
         assert (await client.get(EVENTS)).status_code == 200
+
+
+async def test_there_are_never_more_streams_than_the_limit(service: FakeService) -> None:
+    app = create_app(service, Settings())  # pyright: ignore[reportArgumentType]  (the fake)
+    app.state.streams = sse.Streams(maximum=1)
+    transport = httpx2.ASGITransport(app=app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        # One that has ended leaves its place to the next.
+        for _ in range(3):
+            assert (await client.get(EVENTS)).status_code == 200
+        app.state.streams.open = 1
+        answer = await client.get(EVENTS)
+    assert (answer.status_code, answer.json()["code"]) == (503, "too_many_streams")
