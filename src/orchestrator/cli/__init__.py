@@ -1,0 +1,13 @@
+"""The command line: `orchestrator dev | serve | worker | run | validate | nodes | runs ...`.
+
+`app` and `runs` hold the commands as a person sees them: options, help, examples. What a command does stands in a
+module of its own that is imported only when the command runs, so that `--help` answers at once and `run` starts fast.
+Exit codes are in `exits`, the one place that turns errors into words and codes is `console.expected_errors`.
+"""
+
+
+def main() -> None:
+    """The console script."""
+    from orchestrator.cli.app import app
+
+    app(prog_name="orchestrator")

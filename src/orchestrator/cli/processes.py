@@ -1,0 +1,106 @@
+"""What the long-running commands have in common: the event loop, the signals, the store's place."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
+
+from orchestrator.config import Settings
+
+_T = TypeVar("_T")
+NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+
+def run_loop(work: Coroutine[Any, Any, _T]) -> _T:
+    """Run it on the fastest event loop that this system has."""
+    if sys.platform == "win32":
+        return asyncio.run(work)
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
+
+
+def with_absolute_store(settings: Settings) -> Settings:
+    """The settings with a store and an outbox that mean the same from every working directory."""
+    outbox = settings.outbox.absolute()
+    prefix = "sqlite:///"
+    if not settings.store.startswith(prefix) or settings.store[len(prefix) :].startswith("/"):
+        return settings.model_copy(update={"outbox": outbox})
+    path = Path(settings.store[len(prefix) :]).absolute()
+    return settings.model_copy(update={"store": f"{prefix}{path.as_posix()}", "outbox": outbox})
+
+
+class Interrupts:
+    """The first SIGINT or SIGTERM asks for an end in order (`stop`), a second one for an end at once (`at_once`).
+
+    In the main thread, on a running loop. `install` again, after somebody else took the signals, also calls their
+    handlers, and goes on counting.
+    """
+
+    def __init__(self, *, told: Callable[[int], None] | None = None) -> None:
+        self.stop = asyncio.Event()
+        self.at_once = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._told = told
+        self._count = 0
+
+    def install(self, *, chained: bool = False) -> None:
+        """Take the signals."""
+        for number in NUMBERS:
+            before = signal.getsignal(number) if chained else None
+            signal.signal(number, self._handler(before))
+
+    def _handler(self, before: Any) -> Callable[[int, FrameType | None], None]:
+        def handle(number: int, frame: FrameType | None) -> None:
+            if callable(before):
+                before(number, frame)
+            self._loop.call_soon_threadsafe(self._take)
+
+        return handle
+
+    def _take(self) -> None:
+        self._count += 1
+        (self.stop if self._count == 1 else self.at_once).set()
+        if self._told is not None:
+            self._told(self._count)
+
+
+def end_with_parent(interrupts: Interrupts) -> None:
+    """End this process when the one that started it is gone: its end of our stdin closes, however it died.
+
+    What runs is given back at once, as at a second Ctrl-C. A loop that doesn't answer any more ends within seconds all
+    the same. Stdin itself becomes empty, so that no node reads from the pipe.
+    """
+    import threading
+    import time
+
+    pipe = os.dup(0)
+    os.set_inheritable(pipe, False)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        interrupts.at_once.set()
+        interrupts.stop.set()
+
+    def watch() -> None:
+        while os.read(pipe, 1024):
+            continue
+        try:
+            loop.call_soon_threadsafe(end)
+        except RuntimeError:
+            return  # it is closed: we are ending anyway
+        time.sleep(ORPHAN_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+ORPHAN_SECONDS = 5.0
