@@ -5,41 +5,36 @@ The service does no work of its own: without a `Worker` on the same store, runs 
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from importlib import metadata
 from typing import Any
 
 import msgspec
 
-from orchestrator.engine import documents, inputs, task_views, views, workflow_views
-from orchestrator.engine.definitions import decode_record
+from orchestrator.engine import health, inputs, task_views, views, workflow_views
+from orchestrator.engine.catalog import Catalog
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.explain import WAKERS_SHOWN_MAX, Hold, explain_end, pending_of
+from orchestrator.engine.failures import clean
 from orchestrator.engine.feeds import FeedItem, Feeds, Hub
 from orchestrator.engine.ids import new_run_id
 from orchestrator.engine.payload_views import event_view
 from orchestrator.engine.reader import RunReader
 from orchestrator.engine.starting import Asked, start
-from orchestrator.engine.views import View, fault_view
-from orchestrator.errors import Conflict, NotFound, StoreError, UsageError
+from orchestrator.engine.views import View
+from orchestrator.errors import Conflict, NotFound, UsageError
 from orchestrator.kernel import commands as c
 from orchestrator.kernel.runs import active_us
 from orchestrator.kernel.status import RunStatus
-from orchestrator.kernel.values import Payload, rfc3339
+from orchestrator.kernel.values import Payload
 from orchestrator.model.definition import Definition
 from orchestrator.model.nearest import Nearest
 from orchestrator.model.schema import workflow_schema
 from orchestrator.sdk.outbox import Outbox
-from orchestrator.stores.contract import Blob, QueueRow, RunFilter, RunRow, TaskKind, WorkflowVersion
+from orchestrator.stores.contract import Blob, QueueRow, RunFilter, RunRow, TaskKind
 
-DISTRIBUTION = "agentic-orchestrator"
 JOURNAL_PAGE = 1_000
 JOURNAL_SCANNED_MAX = 20_000
 """Events that one filtered read of a journal looks at; what lies behind comes with the next page."""
-
-HINTS_CACHED_MAX = 256
-STORE_ANSWERS_SECONDS = 2.0
 
 
 class Service:
@@ -60,7 +55,7 @@ class Service:
             slow_poll_seconds=engine.config.slow_poll_seconds,
             summarise=self._summarise,
         )
-        self._hints: OrderedDict[tuple[str, int], list[View]] = OrderedDict()
+        self._catalog = Catalog(engine, namespace=self._namespace, summarise=self._summarise)
         self._started_us = 0
 
     def start(self) -> None:
@@ -80,38 +75,15 @@ class Service:
         Raises:
             DefinitionError: it has faults; every one of them is listed.
         """
-        raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-        known = self.engine.registry.declarations()
-        accepted = await documents.aside(raw, lambda: documents.accept(raw, known))
-        version, created = await self._store.save_version(
-            accepted.name,
-            meaning=accepted.meaning,
-            text=raw,
-            record=accepted.record,
-            namespace=namespace or self._namespace,
-        )
-        hints = [fault_view(hint) for hint in accepted.hints]
-        self._remember_hints(version, hints)
-        return workflow_views.saved_view(version, created=created, hints=hints)
+        return await self._catalog.save(_raw(text), namespace=namespace or self._namespace)
 
     async def validate_workflow(self, text: str | bytes) -> View:
         """What a document would be, were it saved: its faults and hints, and its graph as far as it can be drawn."""
-        raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-        known = self.engine.registry.declarations()
-        return await documents.aside(raw, lambda: documents.validate(raw, known))
+        return await self._catalog.validate(_raw(text))
 
     async def list_workflows(self, *, text: str = "", limit: int = 100, cursor: str | None = None) -> View:
         """Workflows by name, each with its current version and its last run."""
-        page = await self._store.list_workflows(
-            namespace=self._namespace, text=text, limit=limit, cursor=cursor
-        )
-        items: list[View] = []
-        for row in page.items:
-            where = RunFilter(namespace=self._namespace, workflow=row.name)
-            runs = await self._store.list_runs(where, limit=1)
-            last_run = await self._summarise(runs.items[0]) if runs.items else None
-            items.append(workflow_views.workflow_summary(row, decode_record(row.record), last_run=last_run))
-        return {"items": items, "next": page.cursor}
+        return await self._catalog.list(text=text, limit=limit, cursor=cursor)
 
     async def get_workflow(self, name: str, *, version: int | None = None) -> View:
         """A version, by default the current one, with its text as it was saved.
@@ -119,15 +91,7 @@ class Service:
         Raises:
             NotFound: there is no such workflow or version.
         """
-        row = await self._version(name, version)
-        definition = await self.engine.definitions.get(name, row.version, namespace=self._namespace)
-        hints = self._hints.get((row.name, row.version))
-        if hints is None:
-            record = decode_record(row.record)
-            hints = await documents.aside(row.text, lambda: documents.hints_of(record))
-            self._remember_hints(row, hints)
-        versions = await self._store.list_versions(name, namespace=self._namespace)
-        return workflow_views.workflow_view(row, definition, versions=len(versions), hints=hints)
+        return await self._catalog.get(name, version)
 
     async def list_versions(self, name: str) -> list[View]:
         """All versions, newest first.
@@ -135,9 +99,7 @@ class Service:
         Raises:
             NotFound: there is no such workflow.
         """
-        await self._version(name, None)
-        versions = await self._store.list_versions(name, namespace=self._namespace)
-        return [workflow_views.version_view(version) for version in versions]
+        return await self._catalog.versions(name)
 
     async def delete_workflow(self, name: str) -> None:
         """Hide a workflow; its runs stay readable.
@@ -145,27 +107,7 @@ class Service:
         Raises:
             NotFound: there is no such workflow. Conflict: it has live runs (`workflow_has_live_runs`).
         """
-        if not await self._store.delete_workflow(name, namespace=self._namespace):
-            raise await self._no_workflow(name)
-
-    async def _version(self, name: str, version: int | None) -> WorkflowVersion:
-        row = await self._store.get_version(name, version, namespace=self._namespace)
-        if row is not None:
-            return row
-        if version is None or await self._store.get_version(name, namespace=self._namespace) is None:
-            raise await self._no_workflow(name)
-        raise NotFound("workflow version", f"{name} {version}")
-
-    async def _no_workflow(self, name: str) -> NotFound:
-        page = await self._store.list_workflows(namespace=self._namespace, limit=1_000)
-        return NotFound(
-            "workflow", name, suggestion=Nearest().find(name, tuple(row.name for row in page.items))
-        )
-
-    def _remember_hints(self, version: WorkflowVersion, hints: list[View]) -> None:
-        self._hints[(version.name, version.version)] = hints
-        if len(self._hints) > HINTS_CACHED_MAX:
-            self._hints.popitem(last=False)
+        await self._catalog.delete(name)
 
     # --- starting runs --------------------------------------------------------------------------------------------
 
@@ -187,7 +129,7 @@ class Service:
             ExpressionFailed: one of the workflow's `vars` can't be evaluated.
             Conflict: the key belongs to another request (`idempotency_key_reused`).
         """
-        row = await self._version(workflow, version)
+        row = await self._catalog.version(workflow, version)
         definition = await self.engine.definitions.get(workflow, row.version, namespace=self._namespace)
         asked = Asked(workflow, version, input, dict(labels or {}))
         run_id, created = await start(self.engine, definition, row.version, asked, key=idempotency_key)
@@ -357,19 +299,19 @@ class Service:
 
     async def pause(self, run_id: str, *, reason: str | None = None) -> View:
         """Start nothing new; a paused run stays paused. Raises NotFound, Conflict (over, stopping)."""
-        return await self._change(run_id, c.PauseRun(reason=reason))
+        return await self._change(run_id, c.PauseRun(reason=self._said(reason)))
 
     async def resume(self, run_id: str, *, reason: str | None = None) -> View:
         """Take a pause back. Raises NotFound, Conflict (over)."""
-        return await self._change(run_id, c.ResumeRun(reason=reason))
+        return await self._change(run_id, c.ResumeRun(reason=self._said(reason)))
 
     async def cancel(self, run_id: str, *, reason: str | None = None) -> View:
         """End the run; what runs is told. Raises NotFound, Conflict (over otherwise)."""
-        return await self._change(run_id, c.CancelRun(reason=reason))
+        return await self._change(run_id, c.CancelRun(reason=self._said(reason)))
 
     async def retry(self, run_id: str, *, reason: str | None = None) -> View:
         """Take up a failed run where it failed. Raises NotFound, Conflict (`run_not_failed`)."""
-        return await self._change(run_id, c.RetryRun(reason=reason))
+        return await self._change(run_id, c.RetryRun(reason=self._said(reason)))
 
     async def _change(self, run_id: str, command: c.Command) -> View:
         await self._row(run_id)
@@ -408,7 +350,7 @@ class Service:
             )
         inputs.check_input(output, None)
         value, blobs = inputs.encode(self.engine, output, run_id=run_id, what="output")
-        command = c.ResolveTask(path=path, action=action, output=value, message=message)
+        command = c.ResolveTask(path=path, action=action, output=value, message=self._said(message))
         try:
             await self.engine.command(run_id, command, blobs=blobs if action == "done" else ())
         except Conflict as refusal:
@@ -478,58 +420,19 @@ class Service:
 
     async def system(self) -> View:
         """The server itself: version, store, workers."""
-        workers = await self._store.workers()
-        return {
-            "version": metadata.version(DISTRIBUTION),
-            "store": self._store.url,
-            "namespace": self._namespace,
-            "workers": [
-                {
-                    "worker": one.worker,
-                    "seen_at": rfc3339(one.seen_us),
-                    "expires_at": rfc3339(one.expires_us),
-                    "leases": one.leases,
-                    "info": _info(one.info),
-                }
-                for one in workers
-            ],
-            "queues": await self._store.queue_depth(),
-            "dev": self._dev,
-            "started_at": rfc3339(self._started_us or self.engine.now_us()),
-        }
+        return await health.system(
+            self.engine, dev=self._dev, started_us=self._started_us or self.engine.now_us()
+        )
 
     async def ready(self) -> View:
         """Whether work gets on: the store answers, and a worker has asked it for work not long ago."""
-        checks: dict[str, View] = {}
-        try:
-            async with asyncio.timeout(STORE_ANSWERS_SECONDS):
-                now_us = await self._store.now_us()
-                workers = [one for one in await self._store.workers() if one.expires_us > now_us]
-            checks["store"] = {"ok": True}
-        except (StoreError, TimeoutError) as error:
-            why = str(error) or f"no answer within {STORE_ANSWERS_SECONDS:g} s"
-            return {"ready": False, "checks": {"store": {"ok": False, "why": why}}}
-        checks["worker"] = self._progress(now_us, alive=len(workers))
-        return {"ready": all(one["ok"] for one in checks.values()), "checks": checks}
-
-    def _progress(self, now_us: int, *, alive: int) -> View:
-        """Of a worker in this process its own progress; else whether any worker on the store lives."""
-        worker = self.engine.worker
-        if worker is None:
-            return {"ok": alive > 0, "alive": alive, **({} if alive else {"why": "no worker is alive"})}
-        config = self.engine.config
-        patience_us = round((3 * config.slow_poll_seconds + config.lease_seconds) * 1_000_000)
-        silent_us = now_us - worker.last_claim_us
-        busy = worker.free == 0
-        trouble = worker.heartbeat.trouble
-        if trouble is not None:
-            return {"ok": False, "alive": alive, "why": f"the heartbeat fails: {trouble}"}
-        if silent_us > patience_us and not busy:
-            why = f"the worker has claimed nothing for {silent_us / 1_000_000:.0f} s"
-            return {"ok": False, "alive": alive, "why": why}
-        return {"ok": True, "alive": alive, "last_claim_at": rfc3339(worker.last_claim_us)}
+        return await health.ready(self.engine)
 
     # --- common ---------------------------------------------------------------------------------------------------
+
+    def _said(self, text: str | None) -> str | None:
+        """What a person wrote, as the journal may keep it."""
+        return None if text is None else clean(self.engine.redactor.redact(text))
 
     async def _row(self, run_id: str) -> RunRow:
         row = await self._store.get_run(run_id)
@@ -574,9 +477,5 @@ def _shown_status(status: RunStatus, rows: Sequence[QueueRow]) -> RunStatus:
     return RunStatus.RUNNING if status is RunStatus.QUEUED and held else status
 
 
-def _info(raw: bytes) -> Any:
-    """What a worker says of itself; None where that isn't JSON."""
-    try:
-        return msgspec.json.decode(raw) if raw else None
-    except msgspec.DecodeError:
-        return None
+def _raw(text: str | bytes) -> bytes:
+    return text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text

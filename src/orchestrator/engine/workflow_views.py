@@ -97,12 +97,12 @@ def workflow_view(
     version: WorkflowVersion, definition: Definition, *, versions: int, hints: list[View]
 ) -> View:
     """One version, whole."""
-    text = version.text.decode()
+    text = version.text.decode("utf-8-sig")
     return {
         "name": version.name,
         "version": version.version,
         "versions": versions,
-        "document": msgspec.json.decode(version.text),
+        "document": msgspec.json.decode(text),
         "text": text,
         "graph": graph_view(definition),
         "created_at": rfc3339(version.created_us),
