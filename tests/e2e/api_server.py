@@ -50,6 +50,11 @@ class ApiServer:
             self.process = subprocess.Popen(
                 command, cwd=self.folder, env={**kept, **self.environment}, stdout=log, stderr=log
             )
+        self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        """Come back once the process that was started answers and work gets on."""
+        assert self.process is not None
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
             if self.process.poll() is not None:

@@ -1,18 +1,27 @@
 """Running the application under uvicorn: binding, and an end that lets nobody wait. Prints nothing; the CLI does."""
 
 import asyncio
+import contextlib
 import errno
+import functools
+import signal
 import socket
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Generator, Sequence
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
+from orchestrator.api.application import create_app
+from orchestrator.bootstrap import running
 from orchestrator.config import Settings, UnsafeBind, is_loopback
+from orchestrator.engine.service import Service
 from orchestrator.errors import UsageError
+from orchestrator.sdk.registry import Registry
 
 PORTS_TRIED = 100
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _BACKLOG = 2048
 
 
@@ -121,7 +130,8 @@ async def serve(
 ) -> None:
     """Answer requests until a signal (SIGINT, SIGTERM) or `stop`; open requests get `shutdown_seconds` to end.
 
-    A second signal ends at once. The sockets are closed when this returns. Signals are taken only in the main thread.
+    A second signal ends at once (`app.state.hurry` is true then). The sockets are closed when this returns. Signals are
+    taken only in the main thread.
     `on_started` is called once requests are answered.
     """
     config = uvicorn.Config(
@@ -139,11 +149,59 @@ async def serve(
         await asked.wait()
         server.should_exit = True
 
+    app.state.hurry = False
     watcher = asyncio.create_task(stopped(stop if stop is not None else asyncio.Event()))
     try:
         await server.serve(sockets=list(sockets))
     finally:
+        app.state.hurry = server.force_exit
         watcher.cancel()
         await asyncio.gather(watcher, return_exceptions=True)
         for listener in sockets:
             listener.close()
+
+
+async def run(
+    settings: Settings,
+    sockets: Sequence[socket.socket],
+    *,
+    worker: bool = True,
+    registry: Registry | None = None,
+    stop: asyncio.Event | None = None,
+    on_started: Callable[[Service], None] | None = None,
+) -> None:
+    """A whole server: the engine over its store, with a worker if one is wanted, answering on the sockets.
+
+    The first signal ends it: streams and requests first, then the worker finishes what it runs. A second one, at any
+    moment of that, makes it give everything back at once; nothing is lost.
+
+    Raises:
+        UsageError, StoreUnavailable, StoreIncompatible: as `bootstrap.running`; the sockets are closed.
+    """
+    at_once = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    with _signals_set(at_once, loop), contextlib.ExitStack() as listening:
+        for listener in sockets:
+            listening.callback(listener.close)
+        async with running(settings, worker=worker, registry=registry, at_once=at_once) as service:
+            app = create_app(service, settings)
+            told = None if on_started is None else functools.partial(on_started, service)
+            await serve(app, settings, sockets, stop=stop, on_started=told)
+            # The loop heard of the first signal as well, beside uvicorn: that one was no call to hurry.
+            if not app.state.hurry:
+                at_once.clear()
+
+
+@contextlib.contextmanager
+def _signals_set(event: asyncio.Event, loop: asyncio.AbstractEventLoop) -> Generator[None]:
+    """SIGINT and SIGTERM set the event, also where somebody else (as `serve` does) acts on them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    for number in SIGNALS:
+        loop.add_signal_handler(number, event.set)
+    try:
+        yield
+    finally:
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)

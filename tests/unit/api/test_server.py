@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncGenerator
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -11,6 +12,8 @@ from orchestrator.api import server
 from orchestrator.api.application import create_app
 from orchestrator.config import Settings, UnsafeBind
 from orchestrator.engine.feeds import FeedItem
+from orchestrator.errors import UsageError
+from orchestrator.sdk.registry import Registry
 from tests.unit.api.fake import FakeService
 
 
@@ -71,3 +74,31 @@ async def test_a_stopping_server_ends_its_streams_at_once_and_frees_the_port() -
         await serving
     with socket.create_server(("127.0.0.1", port)):
         pass
+
+
+async def test_a_whole_server_starts_answers_and_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(port=0, store="memory://")
+    sockets = server.bind(settings)
+    url = server.url_of(sockets)
+    stop, started = asyncio.Event(), asyncio.Event()
+    running = asyncio.create_task(
+        server.run(settings, sockets, registry=Registry(), stop=stop, on_started=lambda _: started.set())
+    )
+    await started.wait()
+    async with httpx2.AsyncClient(base_url=url) as client:
+        assert (await client.get("/readyz")).json()["ready"]
+    stop.set()
+    async with asyncio.timeout(10):
+        await running
+    assert sockets[0].fileno() == -1
+
+
+async def test_a_server_that_cannot_start_gives_its_port_back() -> None:
+    settings = Settings(port=0, store="redis://localhost")
+    sockets = server.bind(settings)
+    with pytest.raises(UsageError, match="later release"):
+        await server.run(settings, sockets)
+    assert sockets[0].fileno() == -1
