@@ -1,4 +1,4 @@
-"""The service with a real engine and worker, on the memory store."""
+"""The service with a real engine and worker, on every store of this machine."""
 
 import asyncio
 import json
@@ -17,8 +17,9 @@ from orchestrator.engine.starting import KEY_LIFE_US
 from orchestrator.engine.worker import Worker
 from orchestrator.errors import Conflict, DefinitionError, InvalidInput, LimitExceeded, NotFound, UsageError
 from orchestrator.sdk import BaseNode, Context, Effect, Outbox, Registry, Route
-from orchestrator.stores.contract import RunFilter
+from orchestrator.stores.contract import RunFilter, Store
 from orchestrator.stores.memory import MemoryStore
+from orchestrator.stores.sqlite import SqliteStore
 
 
 class Echo(BaseNode):
@@ -79,16 +80,18 @@ def document(nodes: Mapping[str, Any], *, name: str = "flow", **more: Any) -> st
     return json.dumps({"name": name, "start_at": next(iter(nodes)), "nodes": dict(nodes), **more})
 
 
+SECRET = "hunter2-and-more"
+CONFIG = EngineConfig(slow_poll_seconds=0.1, cancel_grace_seconds=0.2, secrets={"TOKEN": SECRET})
 ONE = {"a": {"class": "Echo"}}
 ASK = {"a": {"class": "Ask", "next_node": "b"}, "b": {"class": "Echo"}}
 
 
 @asynccontextmanager
-async def serving(store: MemoryStore, outbox: Path, *, work: bool = True) -> AsyncGenerator[Service]:
+async def serving(store: Store, outbox: Path, *, work: bool = True) -> AsyncGenerator[Service]:
     registry = Registry()
     for cls in (Echo, Large, Broken, Ask, Pay, Choose):
         registry.register(cls)
-    engine = Engine(store, registry, config=EngineConfig(slow_poll_seconds=0.1, cancel_grace_seconds=0.2))
+    engine = Engine(store, registry, config=CONFIG)
     await engine.open()
     worker = Worker(engine)
     if work:
@@ -104,16 +107,16 @@ async def serving(store: MemoryStore, outbox: Path, *, work: bool = True) -> Asy
         await engine.close()
 
 
-@pytest.fixture
-async def store() -> AsyncIterator[MemoryStore]:
-    store = MemoryStore()
+@pytest.fixture(params=["memory", "sqlite"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    store = MemoryStore() if request.param == "memory" else SqliteStore(f"sqlite:///{tmp_path}/store.db")
     await store.open()
     yield store
     await store.close()
 
 
 @pytest.fixture
-async def service(store: MemoryStore, tmp_path: Path) -> AsyncIterator[Service]:
+async def service(store: Store, tmp_path: Path) -> AsyncIterator[Service]:
     async with serving(store, tmp_path) as service:
         yield service
 
@@ -210,6 +213,13 @@ async def test_an_unknown_workflow_or_version_is_named_with_the_nearest(service:
         await service.start_run("onboarding", version=7)
 
 
+async def test_a_text_with_a_byte_order_mark_is_kept_and_read(service: Service) -> None:
+    await service.save_workflow(b"\xef\xbb\xbf" + document(ONE).encode())
+    workflow = await service.get_workflow("flow")
+    assert workflow["text"] == document(ONE)
+    assert workflow["document"]["start_at"] == "a"
+
+
 # --- starting -----------------------------------------------------------------------------------------------------
 
 
@@ -261,7 +271,7 @@ async def test_labels_and_inputs_have_limits(service: Service) -> None:
     await until_over(service, run["id"])
 
 
-async def test_a_key_starts_one_run_and_belongs_to_its_request(service: Service, store: MemoryStore) -> None:
+async def test_a_key_starts_one_run_and_belongs_to_its_request(service: Service, store: Store) -> None:
     await service.save_workflow(document(ONE))
     started = await asyncio.gather(
         *(service.start_run("flow", input=1, idempotency_key="k") for _ in range(10))
@@ -377,6 +387,34 @@ async def test_a_cancelled_run_keeps_the_reason(service: Service) -> None:
     assert [t["status"] for t in await service.list_tasks(run["id"])] == ["cancelled"]
 
 
+async def test_a_secret_that_a_person_writes_is_kept_nowhere(service: Service) -> None:
+    await service.save_workflow(document(ASK))
+    run, _ = await service.start_run("flow", input={"token": SECRET}, labels={"token": SECRET})
+    await until_status(service, run["id"], "waiting")
+    await service.pause(run["id"], reason=f"the token is {SECRET}")
+    await service.signal(run["id"], "go", SECRET)
+    await service.resume(run["id"])
+    run = await until_over(service, run["id"])
+    seen = [run, await service.read_journal(run["id"]), await service.list_tasks(run["id"])]
+    assert run["status"] == "succeeded"
+    assert SECRET not in json.dumps(seen)
+
+
+async def test_a_run_is_found_by_label_and_text(service: Service) -> None:
+    await service.save_workflow(document(ONE))
+    first, _ = await service.start_run("flow", labels={"team": "growth"})
+    second, _ = await service.start_run("flow", labels={"team": "sales"})
+    for run in (first, second):
+        await until_over(service, run["id"])
+    page = await service.list_runs(RunFilter(labels={"team": "growth"}))
+    assert [line["id"] for line in page["items"]] == [first["id"]]
+    page = await service.list_runs(RunFilter(text=second["id"][4:12]), limit=1)
+    assert second["id"] in {line["id"] for line in page["items"]}
+    paged = await service.list_runs(RunFilter(), limit=1)
+    rest = await service.list_runs(RunFilter(), limit=1, cursor=paged["next"])
+    assert {paged["items"][0]["id"], rest["items"][0]["id"]} == {first["id"], second["id"]}
+
+
 async def test_a_failed_run_is_retried_where_it_failed(service: Service) -> None:
     Broken.mended = False
     nodes = {"a": {"class": "Echo", "next_node": "b"}, "b": {"class": "Broken", "retry": {"max_attempts": 1}}}
@@ -460,7 +498,7 @@ async def test_the_journal_is_read_in_pages_and_by_kind(service: Service) -> Non
 
 
 async def test_without_a_worker_runs_are_kept_and_the_service_is_not_ready(
-    store: MemoryStore, tmp_path: Path
+    store: Store, tmp_path: Path
 ) -> None:
     async with serving(store, tmp_path, work=False) as service:
         await service.save_workflow(document(ONE))

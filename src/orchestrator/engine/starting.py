@@ -73,7 +73,7 @@ async def _check_repeat(engine: Engine, asked: Asked, *, run_id: str, key: str) 
 
 async def _create(engine: Engine, definition: Definition, version: int, asked: Asked, *, run_id: str) -> bool:
     payload, blobs = inputs.encode(engine, asked.input, run_id=run_id, what="input of a run")
-    labels = labelled(definition.labels, asked.labels)
+    labels = _redacted(engine, labelled(definition.labels, asked.labels))
     variables, more = _variables(engine, definition, version, asked, run_id=run_id, labels=labels)
     command = StartRun(
         run_id=run_id,
@@ -87,6 +87,11 @@ async def _create(engine: Engine, definition: Definition, version: int, asked: A
     )
     _, created = await engine.create(command, blobs=[*blobs, *more])
     return created
+
+
+def _redacted(engine: Engine, labels: Mapping[str, str]) -> dict[str, str]:
+    redact = engine.redactor.redact
+    return {redact(name): redact(value) for name, value in labels.items()}
 
 
 def _variables(
