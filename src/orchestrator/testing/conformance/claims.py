@@ -39,7 +39,7 @@ class ClaimTests:
         assert [len(await harness.claim("w1", limit=2)) for _ in range(4)] == [2, 2, 1, 0]
 
     @pytest.mark.parametrize("limit", [0, -1])
-    async def test_a_limit_below_one_is_refused(self, harness: Harness, limit: int) -> None:
+    async def test_a_claim_limit_below_one_is_refused(self, harness: Harness, limit: int) -> None:
         with pytest.raises(UsageError):
             await harness.store.claim("w1", queues=["default"], limit=limit)
 

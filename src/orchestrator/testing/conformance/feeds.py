@@ -160,6 +160,6 @@ class FeedTests:
             assert events == [f"{run_id}:{seq}".encode() for seq in range(1, rounds + 1)]
 
     @pytest.mark.parametrize("cursor", ["", "x", "12", "????", "eyJhIjoxfQ", "W10", "ü"])
-    async def test_a_foreign_cursor_is_refused(self, harness: Harness, cursor: str) -> None:
+    async def test_a_foreign_feed_cursor_is_refused(self, harness: Harness, cursor: str) -> None:
         with pytest.raises(UsageError):
             await harness.store.read_feed(cursor=cursor, limit=1)

@@ -147,7 +147,7 @@ class ListTests:
             assert await ids(harness, where) == ["a"]
 
     @pytest.mark.parametrize("cursor", ["", "x", "W10", "WzEsMl0", "\x00"])
-    async def test_a_foreign_cursor_is_refused(self, harness: Harness, cursor: str) -> None:
+    async def test_a_foreign_list_cursor_is_refused(self, harness: Harness, cursor: str) -> None:
         await fill(harness)
         with pytest.raises(UsageError):
             await harness.store.list_runs(RunFilter(), limit=1, cursor=cursor)
@@ -157,6 +157,6 @@ class ListTests:
         with pytest.raises(UsageError):
             await harness.store.list_runs(RunFilter(), limit=1, cursor=feed)
 
-    async def test_a_limit_below_one_is_refused(self, harness: Harness) -> None:
+    async def test_a_list_limit_below_one_is_refused(self, harness: Harness) -> None:
         with pytest.raises(UsageError):
             await harness.store.list_runs(RunFilter(), limit=0)

@@ -138,6 +138,6 @@ class WorkflowTests:
         await harness.store.delete_workflow("flow", namespace="one")
         assert await harness.store.get_version("flow", namespace="two") == two
 
-    async def test_a_foreign_cursor_is_refused(self, harness: Harness) -> None:
+    async def test_a_foreign_workflow_cursor_is_refused(self, harness: Harness) -> None:
         with pytest.raises(UsageError):
             await harness.store.list_workflows(cursor="WzEsMl0")
