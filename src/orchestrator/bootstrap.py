@@ -16,7 +16,7 @@ import structlog
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import Processor
 
-from orchestrator.config import PREFIX, Secrets, Settings
+from orchestrator.config import PREFIX, Secrets, Settings, unknown_variables
 from orchestrator.engine.config import EngineConfig
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.redaction import Redactor
@@ -80,6 +80,9 @@ def load_registry(settings: Settings, *, registry: Registry | None = None) -> Re
     """
     found = registry if registry is not None else default_registry()
     found.load_entry_points()
+    if "StartNode" not in found:
+        # A source tree that isn't installed has no entry points.
+        found.load_module("orchestrator.nodes")
     for source in settings.nodes:
         found.load_module(source)
     return found
@@ -103,8 +106,12 @@ def engine_config(settings: Settings) -> EngineConfig:
     )
 
 
-def configure_logging(settings: Settings, *, stream: TextIO | None = None) -> None:
+def configure_logging(
+    settings: Settings, *, stream: TextIO | None = None, text: Processor | None = None
+) -> None:
     """Let this process log as the settings say, to `stream` (stderr), secrets replaced in every line and traceback.
+
+    `text` renders the lines of the format for people; structlog's own renderer does if it is None.
 
     What uses the standard library's logging comes out the same way; other packages are heard from warnings on. May be
     called again: the last call counts.
@@ -129,7 +136,9 @@ def configure_logging(settings: Settings, *, stream: TextIO | None = None) -> No
     target = stream if stream is not None else sys.stderr
     render: Processor = structlog.processors.JSONRenderer()
     if settings.log_format == "text":
-        render = structlog.dev.ConsoleRenderer(colors=target.isatty(), pad_event_to=0, sort_keys=False)
+        render = text or structlog.dev.ConsoleRenderer(
+            colors=target.isatty(), pad_event_to=0, sort_keys=False
+        )
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -179,6 +188,8 @@ async def running(
         UsageError: the store's URL or a module of node classes can't be used.
         StoreUnavailable, StoreIncompatible: the store can't be opened.
     """
+    for name in unknown_variables():
+        log.warning("this variable is no setting and means nothing", variable=name)
     _share_outbox(settings)
     known = load_registry(settings, registry=registry)
     store = open_store(settings.store)

@@ -21,6 +21,8 @@ from orchestrator.errors import UsageError
 PREFIX = "ORCHESTRATOR_"
 SECRET_PREFIX = "ORCHESTRATOR_SECRET_"
 CONFIG_FILE = "orchestrator.toml"
+OTHER_VARIABLES = frozenset({"CONFIG", "SKIP_UI", "DEV_SERVER"})
+"""Variables of the prefix that are no settings."""
 
 KiB = 1024
 MiB = 1024 * 1024
@@ -239,6 +241,17 @@ def _explain(error: ValidationError, *, given: Mapping[str, Any], kept: Mapping[
             place = f"{PREFIX}{name.upper()}"
         told.append(f"{place}: {detail['msg'].removeprefix('Value error, ')}")
     return "; ".join(told)
+
+
+def unknown_variables(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """`ORCHESTRATOR_*` variables that mean nothing here: most likely typing errors, worth a warning."""
+    known = {name.upper() for name in Settings.model_fields} | OTHER_VARIABLES
+    named = [name.upper().removeprefix(PREFIX) for name in environment if name.upper().startswith(PREFIX)]
+    return sorted(
+        f"{PREFIX}{name}"
+        for name in named
+        if name not in known and not name.startswith(("SECRET_", "TESTS_"))
+    )
 
 
 class Secrets(Mapping[str, str]):

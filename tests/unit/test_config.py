@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config import ConfigError, Secrets, Settings, UnsafeBind, is_loopback
+from orchestrator.config import ConfigError, Secrets, Settings, UnsafeBind, is_loopback, unknown_variables
 
 
 @pytest.fixture(autouse=True)
@@ -150,3 +150,14 @@ def test_every_setting_stands_in_the_documentation() -> None:
         assert f"| `{name}` |" in text
         assert field.description
         assert field.description in text
+
+
+def test_a_variable_that_is_no_setting_is_noticed() -> None:
+    environment = {
+        "ORCHESTRATOR_API_KYE": "x",
+        "ORCHESTRATOR_API_KEY": "x",
+        "ORCHESTRATOR_CONFIG": "x",
+        "ORCHESTRATOR_SECRET_A": "x",
+        "PATH": "x",
+    }
+    assert unknown_variables(environment) == ["ORCHESTRATOR_API_KYE"]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.service import Service
 
 ENVELOPE_BYTES = 64 * 1024
-"""What a body may be longer than the value or document in it."""
+"""What a body may be longer than the value in it."""
 
 
 def service_of(request: Request) -> Service:
@@ -31,5 +31,5 @@ def value_limit(request: Request) -> int:
     return settings_of(request).payload_bytes_max + ENVELOPE_BYTES
 
 
-DOCUMENT_BODY_BYTES_MAX = DEFAULT_LIMITS.document_bytes_max + ENVELOPE_BYTES
-"""Longest body that is a document; what is between the document's limit and this, the engine refuses with its fault."""
+DOCUMENT_BYTES_MAX = DEFAULT_LIMITS.document_bytes_max
+"""Longest document; the body is nothing else."""

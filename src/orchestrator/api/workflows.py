@@ -5,7 +5,7 @@ from fastapi import APIRouter, Request, Response
 from orchestrator.api import described, models
 from orchestrator.api.answers import JSONAnswer, page
 from orchestrator.api.bodies import read, read_raw
-from orchestrator.api.context import DOCUMENT_BODY_BYTES_MAX, service_of, value_limit
+from orchestrator.api.context import DOCUMENT_BYTES_MAX, service_of, value_limit
 from orchestrator.api.params import (
     Cursor,
     IdempotencyKey,
@@ -40,7 +40,7 @@ async def save_workflow(request: Request) -> Response:
 
     A document with faults is refused with all of them, each with its place, what is wrong and the nearest right thing.
     """
-    text = await read_raw(request, limit_bytes=DOCUMENT_BODY_BYTES_MAX, limit_name="workflow document")
+    text = await read_raw(request, limit_bytes=DOCUMENT_BYTES_MAX, limit_name="workflow document")
     saved = await service_of(request).save_workflow(text)
     return JSONAnswer(saved, 201 if saved["created"] else 200)
 
@@ -58,7 +58,7 @@ async def validate_workflow(request: Request) -> Response:
 
     A text that isn't JSON is a fault like any other: the answer is 200.
     """
-    text = await read_raw(request, limit_bytes=DOCUMENT_BODY_BYTES_MAX, limit_name="workflow document")
+    text = await read_raw(request, limit_bytes=DOCUMENT_BYTES_MAX, limit_name="workflow document")
     return JSONAnswer(await service_of(request).validate_workflow(text))
 
 
