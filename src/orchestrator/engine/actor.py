@@ -75,7 +75,18 @@ class Accepted:
 class Item:
     """One command on its way, with the lease that it stands on."""
 
-    __slots__ = ("blobs", "command", "done", "epoch", "events", "finish", "impatient", "path")
+    __slots__ = (
+        "blobs",
+        "command",
+        "done",
+        "epoch",
+        "events",
+        "finish",
+        "impatient",
+        "path",
+        "rechecked",
+        "refusal",
+    )
 
     def __init__(
         self,
@@ -93,9 +104,11 @@ class Item:
         self.path = path
         self.epoch = epoch
         self.finish = finish
+        self.rechecked = False
         self.blobs = blobs
         self.impatient = impatient
         self.events: Sequence[Event] = ()
+        self.refusal: OrchestratorError | None = None
 
 
 class RunActor:
@@ -105,9 +118,12 @@ class RunActor:
         "_busy",
         "_conflicts",
         "_engine",
+        "_fresh",
         "_in_flight",
         "_inbox",
         "_indexed",
+        "_loading",
+        "_rechecks",
         "_reserved",
         "_snapshot_seq",
         "definition",
@@ -130,6 +146,9 @@ class RunActor:
         self._in_flight: list[Item] = []
         self._busy = False
         self._conflicts = 0
+        self._loading: asyncio.Task[None] | None = None
+        self._fresh = False
+        self._rechecks: list[Item] = []
         self._indexed: RunStatus | None = None
         self._snapshot_seq = 0
         self._reserved = 0
@@ -168,7 +187,12 @@ class RunActor:
         Raises:
             NotFound, StoreError: it can't be loaded.
         """
-        if self.state is None or self.definition is None or (self.stale and not self._in_flight):
+        if (
+            self.state is None
+            or self.definition is None
+            or self._loading
+            or (self.stale and not self._in_flight)
+        ):
             await self._load()
         assert self.state is not None
         assert self.definition is not None
@@ -177,12 +201,13 @@ class RunActor:
     # --- one turn -------------------------------------------------------------------------------------------------
 
     def _turn(self) -> None:
-        if self.state is None or self.definition is None or self.stale:
+        if self.state is None or self.definition is None or self.stale or self._loading is not None:
             self._engine.spawn(self._load_then_turn(), name=f"load {self.run_id}")
             return
         items, self._inbox = self._inbox, []
         state = self.state
         events, accepted = self._decide(items, state, self.definition)
+        self._fresh = False
         if self.stale:  # a rule was broken: what was decided is thrown away, the good commands come again
             self._inbox[:0] = accepted
             self._next()
@@ -199,6 +224,7 @@ class RunActor:
         accepted: list[Item] = []
         now_us = self._engine.now_us()
         for item in items:
+            item.refusal = None
             try:
                 item.events = handle(
                     state,
@@ -208,7 +234,16 @@ class RunActor:
                     cancel_grace_us=self._engine.cancel_grace_us,
                 )
             except (Conflict, LimitExceeded) as refusal:
-                item.done(refusal)
+                if not (self._fresh or item.rechecked):
+                    item.rechecked = True
+                    self._rechecks.append(item)
+                    continue
+                if not events:
+                    item.done(refusal)
+                    continue
+                # It rests on events that aren't durable yet: it counts once they are, else it is decided again.
+                item.events, item.refusal = (), refusal
+                accepted.append(item)
                 continue
             except Exception as bug:  # one run's broken rule must not end the worker
                 log.exception("a rule was broken", run=self.run_id, command=type(item.command).__name__)
@@ -246,7 +281,7 @@ class RunActor:
         all_blobs = list(blobs)
         impatient = bool(accepted)
         for item in accepted:
-            if item.path is not None:
+            if item.path is not None and item.refusal is None:
                 known = leases.get(item.path)
                 finish = item.finish or (known is not None and known.finish)
                 leases[item.path] = Lease(path=item.path, epoch=item.epoch, finish=finish)
@@ -394,9 +429,14 @@ class RunActor:
         state = self.state
         assert state is not None
         for item in items:
-            item.done(Accepted(item.events, state))
+            item.done(item.refusal or Accepted(item.events, state))
 
     def _next(self) -> None:
+        if self._rechecks:
+            # A refusal must not come from a state that others have moved on: load, and ask the kernel again.
+            self._inbox[:0] = self._rechecks
+            self._rechecks = []
+            self.stale = True
         if self._inbox or (self.stale and self.running):
             self._engine.loop.call_soon(self._turn)
         else:
@@ -425,11 +465,20 @@ class RunActor:
             if self.state is not None:
                 self._engine.refreshed(self, self.state)
             if self._inbox:
+                self._fresh = True
                 self._turn()
             else:
                 self._next()
 
     async def _load(self) -> None:
+        """Load the run. One load at a time: a second one would end later with what may be older."""
+        if self._loading is None:
+            self._loading = self._engine.loop.create_task(self._load_alone(), name=f"load {self.run_id}")
+        loading = self._loading
+        await asyncio.wait((loading,))
+        loading.result()
+
+    async def _load_alone(self) -> None:
         self.stale = False
         try:
             loaded = await self._engine.store.load(self.run_id)
@@ -442,6 +491,8 @@ class RunActor:
         except BaseException:
             self.stale = True
             raise
+        finally:
+            self._loading = None
         self.state, self.definition = state, definition
         self.known_seq, self._snapshot_seq = loaded.seq, loaded.snapshot_seq
         self._indexed = RunStatus(loaded.index.status)

@@ -48,6 +48,7 @@ LOST_WORKERS_MAX = 3
 """A task that lost this many workers in a row, with nothing recorded, fails."""
 GIVE_BACK_DELAY_US = 2_000_000
 """When a task that this worker can't run is offered again."""
+LOOK_AGAIN_US = 50_000
 CLAIM_MAX = 100
 
 log: Any = structlog.get_logger("orchestrator.worker")
@@ -313,7 +314,10 @@ class Worker:
         state, definition = await actor.loaded()
         task = state.tasks.get(claim.path)
         if task is None or task.status is not TaskStatus.READY:
-            actor.stale = actor.stale or not actor.committing
+            if actor.committing:  # its state runs ahead of the store just now; look again in a moment
+                await self._give_back(self._controls[(claim.run_id, claim.path)], delay_us=LOOK_AGAIN_US)
+                return
+            actor.stale = True
             state, definition = await actor.loaded()
             task = state.tasks.get(claim.path)
         if task is None or task.status is not TaskStatus.READY:

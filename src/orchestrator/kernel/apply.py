@@ -46,7 +46,7 @@ from orchestrator.kernel.state import (
     read_keys,
 )
 from orchestrator.kernel.status import RunStatus, TaskStatus, check_run_move, check_task_move
-from orchestrator.kernel.values import NULL, ErrorInfo, Origin, Payload, microseconds
+from orchestrator.kernel.values import NULL, ErrorInfo, Origin, Payload, Reads, microseconds
 
 _ACTIVE = (RunStatus.QUEUED, RunStatus.RUNNING)
 
@@ -108,7 +108,6 @@ def _move_run(state: RunState, status: RunStatus, at: str) -> None:
 
 def _end_run(state: RunState, status: RunStatus, at: str) -> None:
     state.ending = None
-    state.paused = False
     _move_run(state, status, at)
     state.finished_at = at
 
@@ -147,6 +146,7 @@ def _close(state: RunState, task: TaskState, status: TaskStatus, *, set_aside: b
 
 
 def _reopen(state: RunState, path: str) -> None:
+    """Make a task ready anew: one that failed or was stopped, or (in a fork) one that was open at the cut."""
     task = state.set_aside.pop(path, None)
     if task is None:
         task = _open_task(state, path)
@@ -154,20 +154,29 @@ def _reopen(state: RunState, path: str) -> None:
         check_task_move(task.status, TaskStatus.READY)
         if task.status is TaskStatus.FAILED:
             state.counts.failed -= 1
+            _forget_last_failures(task)
         else:
             state.counts.cancelled -= 1
         state.tasks[path] = task
         state.live[task.node] = state.live.get(task.node, 0) + 1
-        task.status = TaskStatus.READY
-        state.ready += 1
         task.attempt += 1
-    if task.status is not TaskStatus.READY:
-        state.ready += 1
-        task.status = TaskStatus.READY
+    state.ready += task.status is not TaskStatus.READY
+    task.status = TaskStatus.READY
     task.tries = task.deferrals = task.not_before_us = 0
     task.generation += 1
-    task.started, task.open_step, task.doubt, task.error = False, None, None, None
+    task.doubt = task.error = None
     task.waits = {step: wait for step, wait in task.waits.items() if wait.kind != "child"}
+
+
+def _forget_last_failures(task: TaskState) -> None:
+    """Steps that failed, and after which nothing else was recorded, are what the task failed of: they are done anew.
+
+    Earlier failures stay: the code has gone its way because of them.
+    """
+    for step, recorded in reversed(list(task.steps.items())):
+        if recorded.error is None:
+            return
+        del task.steps[step]
 
 
 def _arrive(state: RunState, nodes: list[str], *, source: str, origin: Origin) -> None:
@@ -201,6 +210,8 @@ def _run_started(state: RunState, event: RunStarted) -> None:
     state.created_at = event.at
     state.active_us, state.active_since_us = 0, microseconds(event.at)
     _set_variables(state, event.variables, event.seq)
+    for path in event.reopened:
+        _read_patched(state, state.tasks[path], event.variables)
 
 
 def _continue_as_fork(state: RunState, event: RunStarted) -> None:
@@ -209,8 +220,25 @@ def _continue_as_fork(state: RunState, event: RunStarted) -> None:
     state.ending = state.output = state.error = None
     state.started_at = state.finished_at = ""
     state.signal_keys = {}
+    state.forks += 1
+    assert event.forked_from is not None
+    for signal in state.signals:  # keeps them apart from the fork's own, whose numbers begin anew
+        signal.seq -= event.forked_from.seq
     for path in event.reopened:
         _reopen(state, path)
+        task = state.tasks[path]
+        task.started, task.open_steps = False, {}
+
+
+def _read_patched(state: RunState, task: TaskState, patch: dict[str, Payload]) -> None:
+    """A task that a fork schedules anew reads the variables that the fork has set."""
+    old = task.reads.variables
+    changed = {name: state.variables[name] for name in old if name in patch}
+    if changed:
+        task.reads = Reads(nodes=task.reads.nodes, variables={**old, **changed})
+        for name, key in changed.items():
+            state.hold(key)
+            state.let_go(old[name])
 
 
 def _variables_set(state: RunState, event: VariablesSet) -> None:
@@ -219,14 +247,17 @@ def _variables_set(state: RunState, event: VariablesSet) -> None:
 
 def _set_variables(state: RunState, values: dict[str, Payload], seq: int) -> None:
     for name, payload in values.items():
-        key = variable_key(name, seq)
+        key = variable_key(name, seq, forks=state.forks)
         state.keep(key, payload)
         _set_latest(state, state.variables, name, key)
 
 
-def variable_key(name: str, seq: int) -> str:
-    """The key of a variable's value: `$` can't begin a node's id, so it is never a task's path."""
-    return f"${name}@{seq}"
+def variable_key(name: str, seq: int, *, forks: int = 0) -> str:
+    """The key of the value that event `seq` gave to a variable: `$` can't begin a node's id, so it is never a path.
+
+    In a fork numbers begin anew, so its keys name how many forks lie before it: the parent's values stay as they are.
+    """
+    return f"${name}@{seq}~{forks}" if forks else f"${name}@{seq}"
 
 
 def _signal_received(state: RunState, event: SignalReceived) -> None:
@@ -259,6 +290,7 @@ def _run_stopping(state: RunState, event: RunStopping) -> None:
 
 
 def _run_retried(state: RunState, event: RunRetried) -> None:
+    state.paused = False
     state.error = None
     state.finished_at = ""
     for path in event.reopened:
@@ -320,14 +352,15 @@ def _task_started(state: RunState, event: TaskStarted) -> None:
 def _step_started(state: RunState, event: StepStarted) -> None:
     if not state.begun:
         _begin(state, event.at)
-    _open_task(state, event.path).open_step = OpenStep(step=event.step, name=event.name)
+    _open_task(state, event.path).open_steps[event.step] = OpenStep(step=event.step, name=event.name)
 
 
 def _step_recorded(state: RunState, event: StepRecorded) -> None:
     if not state.begun:
         _begin(state, event.at)
     task = _open_task(state, event.path)
-    task.open_step = None
+    task.open_steps.pop(event.step, None)
+    task.waits.pop(event.step, None)
     task.steps[event.step] = StepState(
         name=event.name, args_sha256=event.args_sha256, result=event.result, error=event.error
     )
@@ -372,7 +405,7 @@ def _task_failed(state: RunState, event: TaskFailed) -> None:
         _begin(state, event.timing.started_at or event.at)
     task = _open_task(state, event.path)
     task.error = event.error
-    task.started, task.open_step = False, None
+    task.started, task.open_steps = False, {}
     if event.deferred:
         task.deferrals += 1
     else:
@@ -400,7 +433,11 @@ def _task_suspended(state: RunState, event: TaskSuspended) -> None:
         _begin(state, event.at)
     task = _open_task(state, event.path)
     task.waits = {wait.step: wait for wait in event.waits}
-    _move_task(state, task, TaskStatus.WAITING)
+    task.not_before_us = 0
+    if event.ready:
+        check_task_move(task.status, TaskStatus.READY)
+    else:
+        _move_task(state, task, TaskStatus.WAITING)
 
 
 def _task_resumed(state: RunState, event: TaskResumed) -> None:
@@ -428,7 +465,10 @@ def _task_resolved(state: RunState, event: TaskResolved) -> None:
         _move_task(state, task, TaskStatus.READY)
         task.attempt += 1
         if event.action == "retry":
-            task.started, task.open_step = False, None
+            task.started = False
+            asked = task.open_step
+            if asked is not None:
+                del task.open_steps[asked.step]
 
 
 _APPLY: dict[type[Event], Callable[[RunState, Any], None]] = {

@@ -7,7 +7,7 @@ with a known key, a pause of a paused run) gives no event either, and that is su
 
 import msgspec
 
-from orchestrator.kernel.values import ErrorInfo, Parent, Payload, Timing, Wait
+from orchestrator.kernel.values import NO_TIMING, ErrorInfo, Parent, Payload, Timing, Wait
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +57,7 @@ class CompleteTask(Command, frozen=True):
     route: RouteChoice | None = None
     stop: StopRequest | None = None
     variables: dict[str, Payload] = {}
-    timing: Timing = Timing()
+    timing: Timing = NO_TIMING
 
 
 class FailTask(Command, frozen=True):
@@ -67,7 +67,7 @@ class FailTask(Command, frozen=True):
     error: ErrorInfo
     draw: float = 0.5
     later_us: int | None = None
-    timing: Timing = Timing()
+    timing: Timing = NO_TIMING
 
 
 class SkipTask(Command, frozen=True):
@@ -212,5 +212,3 @@ class ForkRun(Command, frozen=True):
     input: Payload | None = None
     variables: dict[str, Payload] = {}
     request: str = ""
-
-

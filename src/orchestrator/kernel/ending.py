@@ -15,7 +15,7 @@ from orchestrator.kernel.values import ErrorInfo, Payload
 def begin_stopping(
     turn: Turn, cause: str, *, error: ErrorInfo | None = None, output: Payload | None = None
 ) -> None:
-    """The run will end as failed, or (a Stop node) as it says. A run that is stopping already keeps its first reason."""
+    """The run will end as failed, or (a Stop node) as it says. One that is stopping already keeps its first reason."""
     if turn.state.ending is not None:
         return
     until = turn.now_us + turn.cancel_grace_us
@@ -38,5 +38,13 @@ def withdraw_all(turn: Turn) -> None:
 
 def withdraw(turn: Turn, task: TaskState) -> None:
     """Cancel one task because its run is stopping."""
-    unknown = task.started or task.open_step is not None or task.status is TaskStatus.IN_DOUBT
-    turn.emit(TaskCancelled(path=task.path, node=task.node, reason="the run is stopping", unknown=unknown))
+    children = [w.run for w in task.waits.values() if w.kind == "child" and w.run is not None]
+    turn.emit(
+        TaskCancelled(
+            path=task.path,
+            node=task.node,
+            reason="the run is stopping",
+            unknown=task.touched,
+            children=children,
+        )
+    )

@@ -15,6 +15,9 @@ from collections.abc import Iterable
 import msgspec
 
 from orchestrator.kernel.values import (
+    NO_ORIGIN,
+    NO_READS,
+    NO_TIMING,
     Chosen,
     ErrorInfo,
     ForkOrigin,
@@ -144,9 +147,10 @@ class RunRetried(Event):
 
 
 class RunSucceeded(Event):
-    """The end."""
+    """The end. `stopped`: a Stop node ended the run before its time."""
 
     output: Payload
+    stopped: bool = False
 
 
 class RunFailed(Event):
@@ -168,8 +172,8 @@ class TaskScheduled(TaskEvent):
     """A task is ready. It takes the oldest arrival at its node, a join (`join`) all that are there."""
 
     visit: int
-    previous: Origin = Origin()
-    reads: Reads = Reads()
+    previous: Origin = NO_ORIGIN
+    reads: Reads = NO_READS
     join: bool = False
 
 
@@ -220,7 +224,7 @@ class TaskCompleted(TaskEvent):
     attempt: int
     output: Payload
     arrivals: list[str] = []
-    timing: Timing = Timing()
+    timing: Timing = NO_TIMING
 
 
 class TaskFailed(TaskEvent):
@@ -231,7 +235,7 @@ class TaskFailed(TaskEvent):
     retry_us: int | None = None
     deferred: bool = False
     arrivals: list[str] = []
-    timing: Timing = Timing()
+    timing: Timing = NO_TIMING
 
 
 class TaskSkipped(TaskEvent):
@@ -242,18 +246,23 @@ class TaskSkipped(TaskEvent):
 
 
 class TaskCancelled(TaskEvent):
-    """The task was withdrawn. `unknown`: it may have touched the world."""
+    """The task was withdrawn. `unknown`: it may have touched the world. `children`: the runs that it waited for."""
 
     reason: str
     unknown: bool = False
+    children: list[str] = []
 
 
 class TaskSuspended(TaskEvent):
-    """The task waits, and holds no worker. `waits` is everything that it waits for; `children` the runs to start."""
+    """The task waits, and holds no worker. `waits` is everything that it waits for; `children` the runs to start.
+
+    `ready`: something else that it waited for had ended before its code was unwound, so it is ready again at once.
+    """
 
     attempt: int
     waits: list[Wait]
     children: list[str] = []
+    ready: bool = False
 
 
 class TaskResumed(TaskEvent):

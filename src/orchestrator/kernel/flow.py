@@ -6,11 +6,11 @@ The rules of DESIGN section 3. `settle` is called at the end of every turn that 
 from collections.abc import Mapping, Sequence
 
 from orchestrator.errors import InternalError
-from orchestrator.kernel.events import BudgetExceeded, RunCancelled, RunFailed, RunSucceeded, TaskScheduled
 from orchestrator.kernel.ending import begin_stopping
-from orchestrator.kernel.state import Arrival
+from orchestrator.kernel.events import BudgetExceeded, RunCancelled, RunFailed, RunSucceeded, TaskScheduled
+from orchestrator.kernel.state import Arrival, RunState
 from orchestrator.kernel.turn import JOURNAL_EVENTS_MAX, JOURNAL_EVENTS_RESERVED, Turn
-from orchestrator.kernel.values import NULL, ErrorInfo, Origin, Reads
+from orchestrator.kernel.values import NO_ORIGIN, NO_READS, NULL, ErrorInfo, Origin, Reads
 from orchestrator.model.definition import NodeDefinition
 
 
@@ -33,7 +33,7 @@ def settle(turn: Turn) -> None:
 
 def schedule_start(turn: Turn) -> None:
     """The first task of a run."""
-    _schedule(turn, turn.node(turn.definition.start_at), Origin(), join=False)
+    _schedule(turn, turn.node(turn.definition.start_at), NO_ORIGIN, join=False)
 
 
 def _schedule_arrivals(turn: Turn) -> bool:
@@ -117,17 +117,13 @@ def _schedule(turn: Turn, node: NodeDefinition, origin: Origin, *, join: bool) -
     if state.counts.total >= turn.definition.budget_tasks:
         exceed_budget(turn, "tasks", limit=turn.definition.budget_tasks, value=state.counts.total + 1)
         return
-    if state.seq >= JOURNAL_EVENTS_MAX - JOURNAL_EVENTS_RESERVED:
-        message = f"the journal has {state.seq:,} of at most {JOURNAL_EVENTS_MAX:,} events"
-        begin_stopping(turn, "failure", error=ErrorInfo(type="journal_full", message=message, retryable=False))
+    if journal_is_full(state):
+        stop_for_full_journal(turn)
         return
     visit = state.visits.get(node.id, 0) + 1
     path = node.id if visit == 1 else f"{node.id}@{visit}"
     reads = _reads(turn, node)
     turn.emit(TaskScheduled(path=path, node=node.id, visit=visit, previous=origin, reads=reads, join=join))
-
-
-_NO_READS = Reads()
 
 
 def _reads(turn: Turn, node: NodeDefinition) -> Reads:
@@ -136,18 +132,30 @@ def _reads(turn: Turn, node: NodeDefinition) -> Reads:
     nodes = state.latest if references.all_nodes else references.nodes
     variables = state.variables if references.all_variables else references.variables
     if not nodes and not variables:
-        return _NO_READS
-    return Reads(
-        nodes={n: state.latest[n] for n in sorted(nodes) if n in state.latest},
-        variables={v: state.variables[v] for v in sorted(variables) if v in state.variables},
-    )
+        return NO_READS
+    paths = {n: state.latest[n] for n in sorted(nodes) if n in state.latest}
+    keys = {v: state.variables[v] for v in sorted(variables) if v in state.variables}
+    return Reads(nodes=paths, variables=keys) if paths or keys else NO_READS
+
+
+def journal_is_full(state: RunState) -> bool:
+    """Whether what is left of the journal is kept for ending the run."""
+    return state.seq >= JOURNAL_EVENTS_MAX - JOURNAL_EVENTS_RESERVED
+
+
+def stop_for_full_journal(turn: Turn) -> None:
+    """Stop the run as failed while its journal has room to say so."""
+    message = f"the journal has {turn.state.seq:,} of at most {JOURNAL_EVENTS_MAX:,} events"
+    begin_stopping(turn, "failure", error=ErrorInfo(type="journal_full", message=message, retryable=False))
 
 
 def exceed_budget(turn: Turn, budget: str, *, limit: int, value: int) -> None:
     """A budget is spent: say so, and stop the run as failed."""
     turn.emit(BudgetExceeded(budget=budget, limit=limit, value=value))
     unit = {"tasks": "tasks", "duration": "microseconds"}[budget]
-    message = f"the budget of {limit:,} {unit} is spent; raise `budget.{budget}` or look for a loop without exit"
+    message = (
+        f"the budget of {limit:,} {unit} is spent; raise `budget.{budget}` or look for a loop without exit"
+    )
     begin_stopping(turn, "failure", error=ErrorInfo(type="budget_exceeded", message=message, retryable=False))
 
 
@@ -157,7 +165,13 @@ def exceed_budget(turn: Turn, budget: str, *, limit: int, value: int) -> None:
 def needs_output(turn: Turn) -> bool:
     """Whether the run is over but for its output, whose value must come in with `FinishRun`."""
     state = turn.state
-    idle = not state.tasks and not state.arrivals and state.ending is None and state.status.live and state.begun
+    idle = (
+        not state.tasks
+        and not state.arrivals
+        and state.ending is None
+        and state.status.live
+        and state.seq > 0
+    )
     return idle and (turn.definition.output is not None or len(state.sinks) != 1)
 
 
@@ -176,4 +190,4 @@ def _end_as_decided(turn: Turn) -> None:
     elif ending.error is not None:
         turn.emit(RunFailed(error=ending.error))
     else:
-        turn.emit(RunSucceeded(output=ending.output or NULL))
+        turn.emit(RunSucceeded(output=ending.output or NULL, stopped=True))

@@ -6,6 +6,7 @@ from typing import Any
 from orchestrator.kernel import commands as c
 from orchestrator.kernel import runs, tasks
 from orchestrator.kernel.events import Event
+from orchestrator.kernel.flow import journal_is_full, settle, stop_for_full_journal
 from orchestrator.kernel.flow import needs_output as _needs_output
 from orchestrator.kernel.state import RunState
 from orchestrator.kernel.turn import CANCEL_GRACE_US, Turn
@@ -32,6 +33,9 @@ def handle(
     """
     turn = Turn(state, definition, now_us, cancel_grace_us=cancel_grace_us)
     _RULES[type(command)](turn, command)
+    if journal_is_full(state) and state.ending is None and state.tasks and state.status.live:
+        stop_for_full_journal(turn)
+        settle(turn)
     return turn.events
 
 

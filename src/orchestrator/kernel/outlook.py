@@ -31,7 +31,7 @@ from orchestrator.kernel.events import (
 from orchestrator.kernel.messages import AnyMessage, CancelChild, ChildEnded, StartChild
 from orchestrator.kernel.runs import active_us
 from orchestrator.kernel.state import RunState, TaskState
-from orchestrator.kernel.status import RunStatus, TaskStatus
+from orchestrator.kernel.status import TaskStatus
 from orchestrator.kernel.values import ErrorInfo, Parent, Wait
 from orchestrator.model.definition import Definition
 from orchestrator.model.limits import BUDGET_DURATION_SECONDS
@@ -82,19 +82,31 @@ def work_of(events: Sequence[Event], state: RunState, definition: Definition) ->
         if kind in _TOUCHING:
             assert isinstance(event, TaskEvent)
             touched[event.path] = None
-            if isinstance(event, TaskSuspended) and event.children:
+            if isinstance(event, TaskResumed):
+                # A worker may hold the timer row that the wait had: it must not be in the way of the new row.
+                work.withdraw.append(event.path)
+            elif isinstance(event, TaskSuspended) and event.children:
                 work.messages.extend(_child_starts(state, event))
         elif isinstance(event, TaskCancelled):
             work.withdraw.append(event.path)
-            work.messages.extend(_child_cancels(state, event.path))
+            work.messages.extend(CancelChild(to=child) for child in event.children)
         elif kind in _OF_THE_RUN:
             _work_of_run_event(event, state, definition, work, touched)
     for path in touched:
-        task = state.tasks.get(path)
-        row = row_of(task) if task is not None else None
+        row = _row_at(path, state, definition)
         if row is not None:
             work.rows.append(row)
     return work
+
+
+def _row_at(path: str, state: RunState, definition: Definition) -> Row | None:
+    """The row that the run needs at this path by now, whatever happened to it in between."""
+    task = state.tasks.get(path)
+    if task is not None:
+        return row_of(task)
+    if path == GRACE:
+        return _grace_row(state)
+    return _budget_row(state, definition) if path == BUDGET else None
 
 
 _OF_THE_RUN = (
@@ -115,43 +127,50 @@ def _work_of_run_event(
 ) -> None:
     if isinstance(event, RunStarted | RunRetried):
         touched.update(dict.fromkeys(event.reopened))
-        row = _budget_row(state, definition)
-        if row is not None:
-            work.rows.append(row)
+        if isinstance(event, RunRetried):
+            work.hold = False  # a paused run may have failed of its output
+        touched[BUDGET] = None
     elif isinstance(event, RunPaused):
         work.hold = True
     elif isinstance(event, RunResumed):
         work.hold = False
     elif isinstance(event, RunStopping | CancelRequested):
         work.hold = False
-        if state.ending is not None and state.tasks:
-            work.rows.append(Row(path=GRACE, timer=True, due_us=state.ending.grace_until_us))
+        if _limits_duration(definition):
+            work.withdraw.append(BUDGET)
+        touched[GRACE] = None
     elif isinstance(event, RunSucceeded | RunFailed | RunCancelled):
-        work.withdraw.extend((GRACE, BUDGET) if _has_own_timers(definition, state) else ())
+        if state.paused:  # it ended while it was paused: what it still has to tell others must not be held
+            work.hold = False
+        if not isinstance(event, RunSucceeded) or event.stopped:
+            work.withdraw.append(GRACE)
+        if _limits_duration(definition):
+            work.withdraw.append(BUDGET)
         if state.parent is not None:
-            work.messages.append(_ended(state, state.parent))
-
-
-def _has_own_timers(definition: Definition, state: RunState) -> bool:
-    ended_early = state.status is not RunStatus.SUCCEEDED or bool(state.set_aside)
-    return ended_early or _limits_duration(definition)
+            work.messages.append(_ended(event, state, state.parent))
 
 
 def _limits_duration(definition: Definition) -> bool:
-    """Whether the workflow itself limits its duration; the default of a year needs no timer, only a look now and then."""
+    """Whether the workflow itself limits its duration; the default of a year needs no timer, only a look at times."""
     return definition.budget_duration_us < BUDGET_DURATION_SECONDS * 1_000_000
 
 
+def _grace_row(state: RunState) -> Row | None:
+    if state.ending is None or not state.tasks:
+        return None
+    return Row(path=GRACE, timer=True, due_us=state.ending.grace_until_us)
+
+
 def _budget_row(state: RunState, definition: Definition) -> Row | None:
-    if not _limits_duration(definition):
+    if not state.status.live or state.ending is not None or not _limits_duration(definition):
         return None
     since = state.active_since_us or 0
     return Row(path=BUDGET, timer=True, due_us=since + definition.budget_duration_us - state.active_us)
 
 
 def next_budget_row(state: RunState, definition: Definition, now_us: int) -> Row | None:
-    """The row to set when a budget timer came and the budget isn't spent yet. A waiting run is looked at again later."""
-    if not state.status.live or not _limits_duration(definition):
+    """The row to set when a budget timer came with budget left. A waiting run is looked at again later."""
+    if not state.status.live or state.ending is not None or not _limits_duration(definition):
         return None
     left = definition.budget_duration_us - active_us(state, now_us)
     pause = left if state.active_since_us is not None else max(left, 60_000_000)
@@ -170,12 +189,14 @@ def row_of(task: TaskState) -> Row | None:
 
 
 def expected_rows(state: RunState, definition: Definition) -> list[Row]:
-    """Every queue row that the run should have (messages aside: they leave no trace in the state)."""
+    """Every queue row that the run should have (messages aside: they leave no trace in the state).
+
+    The time of the budget's row is a guess where the run waits: too early is harmless, it is then set again.
+    """
     if not state.status.live:
         return []
     rows = [row for task in state.tasks.values() if (row := row_of(task)) is not None]
-    if state.ending is not None and state.tasks:
-        rows.append(Row(path=GRACE, timer=True, due_us=state.ending.grace_until_us))
+    rows += [row for row in (_grace_row(state), _budget_row(state, definition)) if row is not None]
     return rows
 
 
@@ -200,18 +221,18 @@ def _child_starts(state: RunState, event: TaskSuspended) -> list[AnyMessage]:
     return starts
 
 
-def _child_cancels(state: RunState, path: str) -> list[AnyMessage]:
-    task = state.set_aside.get(path)
-    waits = task.waits.values() if task is not None else ()
-    return [CancelChild(to=w.run) for w in waits if w.kind == "child" and w.run is not None]
-
-
-def _ended(state: RunState, parent: Parent) -> ChildEnded:
-    error = state.error
-    if state.status is RunStatus.CANCELLED:
-        error = ErrorInfo(type="child_cancelled", message=f"run {state.run_id} was cancelled", retryable=False)
+def _ended(event: RunSucceeded | RunFailed | RunCancelled, state: RunState, parent: Parent) -> ChildEnded:
+    output, error = None, None
+    if isinstance(event, RunSucceeded):
+        output = event.output
+    elif isinstance(event, RunFailed):
+        error = event.error
+    else:
+        error = ErrorInfo(
+            type="child_cancelled", message=f"run {state.run_id} was cancelled", retryable=False
+        )
     return ChildEnded(
-        to=parent.run, run=state.run_id, path=parent.path, step=parent.step, output=state.output, error=error
+        to=parent.run, run=state.run_id, path=parent.path, step=parent.step, output=output, error=error
     )
 
 
@@ -251,7 +272,9 @@ def wakers_of(state: RunState) -> list[Waker]:
 def _wakers_of_task(task: TaskState) -> list[Waker]:
     if task.status is TaskStatus.READY:
         if task.not_before_us and task.error is not None:
-            return [Waker(kind="timer", path=task.path, node=task.node, at_us=task.not_before_us, reason="retry")]
+            return [
+                Waker(kind="timer", path=task.path, node=task.node, at_us=task.not_before_us, reason="retry")
+            ]
         return [Waker(kind="queue", path=task.path, node=task.node)]
     if task.status is TaskStatus.IN_DOUBT:
         return [Waker(kind="operator", path=task.path, node=task.node, reason="in_doubt")]
@@ -260,5 +283,10 @@ def _wakers_of_task(task: TaskState) -> list[Waker]:
 
 def _waker_of_wait(task: TaskState, wait: Wait) -> Waker:
     return Waker(
-        kind=wait.kind, path=task.path, node=task.node, at_us=wait.due_us, name=wait.name or wait.workflow, run=wait.run
+        kind=wait.kind,
+        path=task.path,
+        node=task.node,
+        at_us=wait.due_us,
+        name=wait.name or wait.workflow,
+        run=wait.run,
     )

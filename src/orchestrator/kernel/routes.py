@@ -15,7 +15,9 @@ def arrivals_without_decision(node: NodeDefinition) -> list[str]:
     return list(node.next)
 
 
-def follow(node: NodeDefinition, task: TaskState, route: RouteChoice | None) -> "tuple[DecisionMade | None, list[str]] | ErrorInfo":
+def follow(
+    node: NodeDefinition, task: TaskState, route: RouteChoice | None
+) -> "tuple[DecisionMade | None, list[str]] | ErrorInfo":
     """The decision to record and the nodes that get an arrival; or why the choice is refused."""
     if route is None:
         return _undecided(node, task)

@@ -26,7 +26,7 @@ from orchestrator.kernel.events import (
 from orchestrator.kernel.flow import exceed_budget, needs_output, schedule_start, settle
 from orchestrator.kernel.state import RunState
 from orchestrator.kernel.status import RunStatus
-from orchestrator.kernel.tasks import offer_signal
+from orchestrator.kernel.tasks import doubt_what_was_stopped, take_signal, waiting_for_signal
 from orchestrator.kernel.turn import SIGNALS_UNREAD_MAX, Turn
 from orchestrator.kernel.values import NULL, ForkOrigin
 
@@ -58,8 +58,19 @@ def fork_run(turn: Turn, command: ForkRun) -> None:
 
     Tasks that were open at the cut, or failed, are ready anew; what they recorded stays, what they waited for is
     asked again.
+
+    Raises:
+        Conflict: the version to go on with lacks a node that the run is at.
     """
     state = turn.state
+    at = [task.node for task in (*state.tasks.values(), *state.set_aside.values())]
+    missing = sorted({*at, *state.arrivals} - turn.definition.nodes.keys())
+    if missing:
+        names = ", ".join(f"`{node}`" for node in missing)
+        raise Conflict(
+            f"version {command.version} has no {names}, where run {command.parent_run} is at {command.seq}",
+            reason="fork_version",
+        )
     reopened = [*state.tasks, *state.set_aside]
     turn.emit(
         RunStarted(
@@ -84,13 +95,15 @@ def deliver_signal(turn: Turn, command: DeliverSignal) -> None:
     if command.key in state.signal_keys:
         return
     _refuse_if_over(state, "takes no signals")
-    if len(state.signals) >= SIGNALS_UNREAD_MAX:
+    waiting = waiting_for_signal(turn, command.name)
+    if waiting is None and len(state.signals) >= SIGNALS_UNREAD_MAX:
         raise LimitExceeded("unread signals", value=len(state.signals) + 1, maximum=SIGNALS_UNREAD_MAX)
     turn.emit(
         SignalReceived(name=command.name, payload=command.payload, key=command.key, sender=command.sender)
     )
-    if state.ending is None:
-        offer_signal(turn, command.name, state.seq)
+    if waiting is not None:
+        task, step = waiting
+        take_signal(turn, task, step, state.seq)
 
 
 def pause_run(turn: Turn, command: PauseRun) -> None:
@@ -123,13 +136,20 @@ def cancel_run(turn: Turn, command: CancelRun) -> None:
 
 
 def retry_run(turn: Turn, command: RetryRun) -> None:
-    """Take up a failed run: the tasks that failed, those that the failure stopped, and what was on its way."""
+    """Take up a failed run: the tasks that failed, those that the failure stopped, and what was on its way.
+
+    An irreversible attempt that ran when the run was stopped isn't repeated: it is in doubt.
+    """
     state = turn.state
     if state.status is not RunStatus.FAILED:
         raise Conflict(
-            f"run {state.run_id} is {state.status.value}; only a failed run can be retried", reason="run_not_failed"
+            f"run {state.run_id} is {state.status.value}; only a failed run can be retried",
+            reason="run_not_failed",
         )
-    turn.emit(RunRetried(reopened=list(state.set_aside), by=command.by, reason=command.reason))
+    reopened = list(state.set_aside)
+    turn.emit(RunRetried(reopened=reopened, by=command.by, reason=command.reason))
+    for path in reopened:
+        doubt_what_was_stopped(turn, path)
     settle(turn)
 
 
@@ -169,5 +189,3 @@ def active_us(state: RunState, now_us: int) -> int:
 def _refuse_if_over(state: RunState, what: str) -> None:
     if not state.status.live:
         raise Conflict(f"run {state.run_id} is {state.status.value} and {what}", reason="run_over")
-
-

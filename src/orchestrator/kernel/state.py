@@ -10,7 +10,17 @@ from collections.abc import Iterator
 import msgspec
 
 from orchestrator.kernel.status import RunStatus, TaskStatus
-from orchestrator.kernel.values import ErrorInfo, ForkOrigin, Origin, Parent, Payload, Reads, Wait
+from orchestrator.kernel.values import (
+    NO_ORIGIN,
+    NO_READS,
+    ErrorInfo,
+    ForkOrigin,
+    Origin,
+    Parent,
+    Payload,
+    Reads,
+    Wait,
+)
 
 
 class Mutable(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -44,6 +54,7 @@ class TaskState(Mutable):
         generation: how often the task was reopened; ids of its child runs depend on it.
         not_before_us: an attempt can't have begun before this time.
         started: the irreversible attempt began.
+        open_steps: irreversible steps that began and have no answer yet.
     """
 
     path: str
@@ -54,16 +65,26 @@ class TaskState(Mutable):
     tries: int = 0
     deferrals: int = 0
     generation: int = 0
-    previous: Origin = Origin()
-    reads: Reads = Reads()
+    previous: Origin = NO_ORIGIN
+    reads: Reads = NO_READS
     scheduled_at: str = ""
     not_before_us: int = 0
     started: bool = False
-    open_step: OpenStep | None = None
+    open_steps: dict[str, OpenStep] = {}
     steps: dict[str, StepState] = {}
     waits: dict[str, Wait] = {}
     doubt: str | None = None
     error: ErrorInfo | None = None
+
+    @property
+    def open_step(self) -> OpenStep | None:
+        """The first irreversible step that has no answer yet: the one to ask about if the task is in doubt."""
+        return next(iter(self.open_steps.values()), None)
+
+    @property
+    def touched(self) -> bool:
+        """Whether an irreversible part of it began and nobody knows yet how it ended."""
+        return self.started or bool(self.open_steps)
 
 
 class Held(Mutable):
@@ -77,7 +98,7 @@ class Arrival(Mutable):
     """Something came to a node from `source`; `origin` is what `previous` will show of it."""
 
     source: str
-    origin: Origin
+    origin: Origin = NO_ORIGIN
 
 
 class Signal(Mutable):
@@ -119,6 +140,7 @@ class RunState(Mutable):
         variables: name -> key in `values`.
         sinks: node id -> path of the latest visit at which a path of the run ended.
         arrivals: node id -> what came and was not taken yet.
+        forks: how many forks lie between this run and the first of its line; part of the keys of variables.
         active_us: time that the run was queued or running, up to `active_since_us`.
     """
 
@@ -157,6 +179,7 @@ class RunState(Mutable):
     signals: list[Signal] = []
     signal_keys: dict[str, int] = {}
     counts: Counts = msgspec.field(default_factory=Counts)
+    forks: int = 0
     active_us: int = 0
     active_since_us: int | None = None
 
@@ -191,6 +214,16 @@ def origin_keys(origin: Origin) -> Iterator[str]:
         for several in origin.sources.values():
             for one in several:
                 yield from origin_keys(one)
+
+
+def is_larger_than(origin: Origin, limit: int) -> bool:
+    """Whether the origin stands for more than `limit` outputs; looks at no more of it than that."""
+    todo, seen = [origin], 0
+    while todo and seen <= limit:
+        seen += 1
+        for several in (todo.pop().sources or {}).values():
+            todo.extend(several)
+    return bool(todo)
 
 
 def read_keys(task: TaskState) -> Iterator[str]:

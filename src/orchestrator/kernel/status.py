@@ -48,8 +48,7 @@ RUN_MOVES: dict[tuple[RunStatus, RunStatus], str] = {
     (_R.QUEUED, _R.WAITING): "its only task waits",
     (_R.QUEUED, _R.PAUSED): "run_paused",
     (_R.QUEUED, _R.CANCELLING): "cancel_requested",
-    (_R.QUEUED, _R.SUCCEEDED): "run_succeeded",
-    (_R.QUEUED, _R.FAILED): "run_failed",
+    (_R.QUEUED, _R.SUCCEEDED): "run_succeeded (a fork with nothing left to do)",
     (_R.RUNNING, _R.WAITING): "all open tasks wait",
     (_R.RUNNING, _R.PAUSED): "run_paused",
     (_R.RUNNING, _R.CANCELLING): "cancel_requested",
@@ -58,8 +57,6 @@ RUN_MOVES: dict[tuple[RunStatus, RunStatus], str] = {
     (_R.WAITING, _R.RUNNING): "a wait is over",
     (_R.WAITING, _R.PAUSED): "run_paused",
     (_R.WAITING, _R.CANCELLING): "cancel_requested",
-    (_R.WAITING, _R.SUCCEEDED): "run_succeeded",
-    (_R.WAITING, _R.FAILED): "run_failed",
     (_R.PAUSED, _R.QUEUED): "run_resumed",
     (_R.PAUSED, _R.RUNNING): "run_resumed",
     (_R.PAUSED, _R.WAITING): "run_resumed",
@@ -68,13 +65,13 @@ RUN_MOVES: dict[tuple[RunStatus, RunStatus], str] = {
     (_R.PAUSED, _R.FAILED): "run_failed",
     (_R.CANCELLING, _R.CANCELLED): "run_cancelled",
     (_R.FAILED, _R.RUNNING): "run_retried",
-    (_R.FAILED, _R.WAITING): "run_retried",
+    (_R.FAILED, _R.QUEUED): "run_retried, nothing was recorded yet",
 }
 
 _T = TaskStatus
 TASK_MOVES: dict[tuple[TaskStatus, TaskStatus], str] = {
     (_T.READY, _T.COMPLETED): "task_completed",
-    (_T.READY, _T.READY): "task_failed, to be tried again",
+    (_T.READY, _T.READY): "task_failed, to be tried again; task_suspended, an answer was there already",
     (_T.READY, _T.FAILED): "task_failed",
     (_T.READY, _T.SKIPPED): "task_skipped",
     (_T.READY, _T.CANCELLED): "task_cancelled",

@@ -1,6 +1,6 @@
 """What the commands of one task do: its result, its failure and retry, its steps, its waits, its doubt."""
 
-from orchestrator.errors import Conflict, LimitExceeded
+from orchestrator.errors import Conflict
 from orchestrator.kernel.commands import (
     AbandonTask,
     CompleteTask,
@@ -31,12 +31,17 @@ from orchestrator.kernel.events import (
 )
 from orchestrator.kernel.flow import settle
 from orchestrator.kernel.routes import arrivals_without_decision, follow
-from orchestrator.kernel.state import TaskState
+from orchestrator.kernel.state import TaskState, is_larger_than
 from orchestrator.kernel.status import TaskStatus
-from orchestrator.kernel.turn import DEFERRALS_MAX, JOURNAL_EVENTS_MAX, JOURNAL_EVENTS_RESERVED, Turn
-from orchestrator.kernel.values import NULL, ErrorInfo, Timing
+from orchestrator.kernel.turn import DEFERRALS_MAX, Turn
+from orchestrator.kernel.values import NO_TIMING, NULL, ErrorInfo, Payload, Timing, Wait
 from orchestrator.model.declarations import ANY
 from orchestrator.model.definition import RetryPolicy
+
+PASSED_ON_MAX = 10_000
+"""A skipped join passes on the map of all that came to it: a row of skipped diamonds doubles it each time."""
+
+RESOLUTIONS = ("done", "retry", "skip", "fail")
 
 TIMED_OUT = "signal_timeout"
 """Error type of a signal that did not come in time."""
@@ -51,7 +56,15 @@ def complete_task(turn: Turn, command: CompleteTask) -> None:
         return
     followed = follow(node, task, command.route)
     if isinstance(followed, ErrorInfo):
-        _fail(turn, task, followed, timing=command.timing)
+        if task.touched:
+            _doubt(
+                turn,
+                task,
+                f"the attempt ended with a route that it may not take: {followed.message}",
+                late=command.output,
+            )
+        else:
+            _fail(turn, task, followed, timing=command.timing)
         settle(turn)
         return
     decision, arrivals = followed
@@ -79,12 +92,18 @@ def _record_completion(turn: Turn, command: CompleteTask, task: TaskState, arriv
 def _complete_and_stop(turn: Turn, command: CompleteTask, task: TaskState) -> None:
     stop = command.stop
     assert stop is not None
-    _record_completion(turn, command, task, [])
     if stop.succeed:
+        _record_completion(turn, command, task, [])
         begin_stopping(turn, "stop", output=command.output)
     else:
+        # Failed, not completed: a retry of the run comes back to it, and can't pass it as if all were well.
         message = stop.message or f"`{task.node}` stopped the run"
         error = ErrorInfo(type="stopped", message=message, retryable=False, path=task.path, node=task.node)
+        turn.emit(
+            TaskFailed(
+                path=task.path, node=task.node, attempt=task.attempt, error=error, timing=command.timing
+            )
+        )
         begin_stopping(turn, "stop", error=error)
     settle(turn)
 
@@ -92,8 +111,17 @@ def _complete_and_stop(turn: Turn, command: CompleteTask, task: TaskState) -> No
 def skip_task(turn: Turn, command: SkipTask) -> None:
     """The node's `when` was false: output null, what led here is passed on."""
     task = _ready_task(turn, command.path)
-    arrivals = arrivals_without_decision(turn.node(task.node))
-    turn.emit(TaskSkipped(path=task.path, node=task.node, arrivals=arrivals, reason=command.reason))
+    if is_larger_than(task.previous, PASSED_ON_MAX):
+        message = (
+            f"what led to `{task.node}` stands for more than {PASSED_ON_MAX:,} outputs and can't be passed on"
+        )
+        error = ErrorInfo(
+            type="limit_exceeded", message=message, retryable=False, path=task.path, node=task.node
+        )
+        _fail(turn, task, error)
+    else:
+        arrivals = arrivals_without_decision(turn.node(task.node))
+        turn.emit(TaskSkipped(path=task.path, node=task.node, arrivals=arrivals, reason=command.reason))
     settle(turn)
 
 
@@ -104,7 +132,7 @@ def fail_task(turn: Turn, command: FailTask) -> None:
     """The attempt failed: try again, hand over to `on_error`, be in doubt, or fail the run."""
     task = _ready_task(turn, command.path)
     later = command.later_us is not None
-    if (task.started or task.open_step is not None) and not later:
+    if task.touched and not later:
         _doubt(turn, task, f"the attempt failed after it began: {command.error.message}")
         settle(turn)
         return
@@ -149,7 +177,7 @@ def retry_delay_us(policy: RetryPolicy, failures: int, draw: float) -> int:
     return max(0, round(delay * (1 + policy.jitter * (2 * draw - 1))))
 
 
-def _fail(turn: Turn, task: TaskState, error: ErrorInfo, *, timing: Timing = Timing()) -> None:  # noqa: B008 (frozen)
+def _fail(turn: Turn, task: TaskState, error: ErrorInfo, *, timing: Timing = NO_TIMING) -> None:
     """For good: `on_error` takes over, or the run stops."""
     handlers = turn.node(task.node).on_error
     handler = handlers.get(error.type, handlers.get(ANY))
@@ -183,11 +211,15 @@ def start_step(turn: Turn, command: StartStep) -> None:
     """An irreversible step begins."""
     task = _ready_task(turn, command.path)
     _refuse_if_stopping(turn)
-    if command.step in task.steps or task.open_step is not None:
+    if command.step in task.steps or command.step in task.open_steps:
         raise Conflict(f"step `{command.step}` of `{task.path}` has begun before", reason="already_started")
     turn.emit(
         StepStarted(
-            path=task.path, node=task.node, step=command.step, name=command.name, args_sha256=command.args_sha256
+            path=task.path,
+            node=task.node,
+            step=command.step,
+            name=command.name,
+            args_sha256=command.args_sha256,
         )
     )
 
@@ -197,8 +229,6 @@ def record_step(turn: Turn, command: RecordStep) -> None:
     task = _ready_task(turn, command.path)
     if command.step in task.steps:
         raise Conflict(f"step `{command.step}` of `{task.path}` has its answer", reason="step_recorded")
-    if turn.state.seq >= JOURNAL_EVENTS_MAX - JOURNAL_EVENTS_RESERVED:
-        raise LimitExceeded("journal events", value=turn.state.seq, maximum=JOURNAL_EVENTS_MAX)
     turn.emit(
         StepRecorded(
             path=task.path,
@@ -218,39 +248,60 @@ def record_step(turn: Turn, command: RecordStep) -> None:
 
 
 def suspend_task(turn: Turn, command: SuspendTask) -> None:
-    """The task waits. A wait that it had before keeps its time; a signal that is there already is taken at once."""
+    """The task waits. A wait that it had before keeps its time; a signal that is there already is taken at once.
+
+    What it waits for may have ended since its attempt began (a child did): then it is ready again at once.
+    A child that was started is waited for until it ends, asked for again or not: it tells of its end only once.
+    """
     task = _ready_task(turn, command.path)
+    if not command.waits:
+        raise Conflict(f"task `{task.path}` would wait for nothing", reason="no_waits")
+    for wait in command.waits:
+        _check_wait(task, wait)
     if turn.state.ending is not None:
         withdraw(turn, task)
         settle(turn)
         return
-    waits = [task.waits.get(wait.step, wait) for wait in command.waits]
+    ready = any(wait.step in task.steps for wait in command.waits)
+    waits = [task.waits.get(wait.step, wait) for wait in command.waits if wait.step not in task.steps]
+    asked = {wait.step for wait in waits}
+    waits += [wait for wait in task.waits.values() if wait.kind == "child" and wait.step not in asked]
     children = [w.run for w in waits if w.kind == "child" and w.run is not None and w.step not in task.waits]
     turn.emit(
-        TaskSuspended(path=task.path, node=task.node, attempt=task.attempt, waits=waits, children=children)
+        TaskSuspended(
+            path=task.path, node=task.node, attempt=task.attempt, waits=waits, children=children, ready=ready
+        )
     )
     for wait in waits:
         if wait.kind == "signal":
             signal = next((s for s in turn.state.signals if s.name == wait.name), None)
             if signal is not None:
-                _take_signal(turn, task, wait.step, signal.seq)
+                take_signal(turn, task, wait.step, signal.seq)
 
 
-def _take_signal(turn: Turn, task: TaskState, step: str, seq: int) -> None:
+def _check_wait(task: TaskState, wait: Wait) -> None:
+    """Every wait must have something that ends it, or the task would wait for ever."""
+    ends = {"timer": wait.due_us, "signal": wait.name, "child": wait.run}
+    if ends.get(wait.kind) is None:
+        raise Conflict(f"`{wait.step}` of `{task.path}` waits for nothing that could come", reason="no_waker")
+
+
+def take_signal(turn: Turn, task: TaskState, step: str, seq: int) -> None:
     signal = next(s for s in turn.state.signals if s.seq == seq)
     turn.emit(
         TaskResumed(path=task.path, node=task.node, step=step, by="signal", signal=seq, result=signal.payload)
     )
 
 
-def offer_signal(turn: Turn, name: str, seq: int) -> None:
-    """Give a new signal to the task that has waited for it the longest, if one does."""
-    for task in turn.state.tasks.values():
-        if task.status is TaskStatus.WAITING:
-            for wait in task.waits.values():
-                if wait.kind == "signal" and wait.name == name:
-                    _take_signal(turn, task, wait.step, seq)
-                    return
+def waiting_for_signal(turn: Turn, name: str) -> tuple[TaskState, str] | None:
+    """The oldest task that waits for a signal of this name, and the step that waits."""
+    if turn.state.ending is None:
+        for task in turn.state.tasks.values():
+            if task.status is TaskStatus.WAITING:
+                for wait in task.waits.values():
+                    if wait.kind == "signal" and wait.name == name:
+                        return task, wait.step
+    return None
 
 
 def fire_timer(turn: Turn, command: FireTimer) -> None:
@@ -270,10 +321,26 @@ def fire_timer(turn: Turn, command: FireTimer) -> None:
 
 
 def finish_child(turn: Turn, command: FinishChild) -> None:
-    """A child run has ended. A repeat, or one for a task that no longer waits for it, changes nothing."""
+    """A child run has ended. A repeat, or one for a task that no longer waits for it, changes nothing.
+
+    The message comes only once: where another wait has woken the task meanwhile, the answer is recorded as its step's,
+    and the lease of the attempt that runs now stays as it is.
+    """
     task = turn.state.tasks.get(command.path)
     wait = task.waits.get(command.step) if task is not None else None
-    if task is None or wait is None or wait.run != command.run or task.status is not TaskStatus.WAITING:
+    if task is None or wait is None or wait.run != command.run:
+        return
+    if task.status is not TaskStatus.WAITING:
+        turn.emit(
+            StepRecorded(
+                path=task.path,
+                node=task.node,
+                step=command.step,
+                name=wait.workflow or wait.kind,
+                result=command.output,
+                error=command.error,
+            )
+        )
         return
     turn.emit(
         TaskResumed(
@@ -302,18 +369,27 @@ def abandon_task(turn: Turn, command: AbandonTask) -> None:
 def doubt_task(turn: Turn, command: DoubtTask) -> None:
     """An irreversible attempt began, and nobody can say how it ended."""
     task = _ready_task(turn, command.path)
-    if not task.started and task.open_step is None:
+    if not task.touched:
         raise Conflict(f"no irreversible part of `{task.path}` has begun", reason="not_started")
     _doubt(turn, task, command.reason)
     settle(turn)
 
 
-def _doubt(turn: Turn, task: TaskState, reason: str) -> None:
+def _doubt(turn: Turn, task: TaskState, reason: str, *, late: Payload | None = None) -> None:
     if turn.state.ending is not None:
         withdraw(turn, task)
         return
     step = task.open_step.step if task.open_step is not None else None
-    turn.emit(TaskInDoubt(path=task.path, node=task.node, attempt=task.attempt, reason=reason, step=step))
+    turn.emit(
+        TaskInDoubt(path=task.path, node=task.node, attempt=task.attempt, reason=reason, step=step, late=late)
+    )
+
+
+def doubt_what_was_stopped(turn: Turn, path: str) -> None:
+    """A retry comes back to a task whose irreversible part was running when the run was stopped."""
+    task = turn.state.tasks[path]
+    if task.touched:
+        _doubt(turn, task, "the run was stopped while the attempt ran, its outcome is unknown")
 
 
 def resolve_task(turn: Turn, command: ResolveTask) -> None:
@@ -321,6 +397,11 @@ def resolve_task(turn: Turn, command: ResolveTask) -> None:
     task = turn.open_task(command.path)
     if task.status is not TaskStatus.IN_DOUBT:
         raise Conflict(f"task `{task.path}` is not in doubt", reason="task_not_in_doubt")
+    if command.action not in RESOLUTIONS:
+        raise Conflict(
+            f"`{command.action}` resolves no doubt; use one of {', '.join(RESOLUTIONS)}",
+            reason="unknown_resolution",
+        )
     node, open_step = turn.node(task.node), task.open_step
     followed = None
     if command.action == "done" and open_step is None:
@@ -357,7 +438,12 @@ def resolve_task(turn: Turn, command: ResolveTask) -> None:
     elif command.action == "fail":
         message = command.message or "a person said that it failed"
         error = ErrorInfo(
-            type="in_doubt", message=message, retryable=False, path=task.path, node=task.node, attempt=task.attempt
+            type="in_doubt",
+            message=message,
+            retryable=False,
+            path=task.path,
+            node=task.node,
+            attempt=task.attempt,
         )
         _fail(turn, task, error)
     settle(turn)

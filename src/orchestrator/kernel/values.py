@@ -81,6 +81,12 @@ class Timing(Value, frozen=True):
     usage: dict[str, float] | None = None
 
 
+NO_ORIGIN = Origin()
+NO_READS = Reads()
+NO_TIMING = Timing()
+"""The defaults, shared: what is the default itself is left out of JSON, an equal copy of it would be written."""
+
+
 class Parent(Value, frozen=True):
     """The task that waits for this run: deliver its end there."""
 

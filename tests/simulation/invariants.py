@@ -1,0 +1,82 @@
+"""What must hold for every run at every moment, and for the world at the end (RELIABILITY: invariants)."""
+
+from collections import Counter
+
+from orchestrator.kernel.apply import apply, fold
+from orchestrator.kernel.events import (
+    Event,
+    RunCancelled,
+    RunFailed,
+    RunRetried,
+    RunStarted,
+    RunSucceeded,
+    SignalReceived,
+    TaskCompleted,
+    TaskResolved,
+    TaskSkipped,
+    decode,
+)
+from orchestrator.kernel.outlook import expected_rows, wakers_of
+from orchestrator.kernel.state import RunState, decode_state, encode_state
+from orchestrator.model.definition import Definition
+from orchestrator.stores.memory import MemoryStore
+
+TERMINAL = (RunSucceeded, RunFailed, RunCancelled)
+
+
+async def check_run(store: MemoryStore, run_id: str, definition: Definition) -> tuple[RunState, list[Event]]:
+    """Check one run as the store has it; gives its state and journal."""
+    events: list[Event] = [decode(line) for line in await store.read_journal(run_id, limit=100_000)]
+    assert [event.seq for event in events] == list(range(1, len(events) + 1)), "seq has a gap"
+    loaded = await store.load(run_id)
+    assert loaded is not None
+    assert loaded.seq == len(events)
+    assert isinstance(events[0], RunStarted)
+    if events[0].forked_from is not None:
+        assert loaded.snapshot is not None, "a fork has no snapshot to begin with"
+        state = fold(decode_state(loaded.snapshot), [decode(line) for line in loaded.events])
+    else:
+        state = RunState()
+        for event in events:
+            apply(state, event)
+            if loaded.snapshot is not None and state.seq == loaded.snapshot_seq:
+                snapshot = decode_state(loaded.snapshot)
+                assert encode_state(state) == encode_state(snapshot), "the fold isn't the snapshot"
+    assert loaded.index.status == state.status.value, "the index row has another status"
+    assert loaded.held == (state.paused and state.status.live), "the hold isn't what the state says"
+    check_order(events)
+    if state.status.live:
+        assert wakers_of(state), f"live run without a waker: {state.status}"
+        rows = {row.path: row for row in await store.queue_rows(run_id)}
+        missing = [row.path for row in expected_rows(state, definition) if row.path not in rows]
+        assert not missing, f"no queue row for {missing}"
+        for row in rows.values():
+            assert (row.worker is None) == (row.leased_us is None), "a lease without owner or time"
+    return state, events
+
+
+def check_order(events: list[Event]) -> None:
+    """One accepted result per task; nothing after a terminal event but a retry of a failed run."""
+    done: Counter[str] = Counter()
+    over: Event | None = None
+    for event in events:
+        if over is not None:
+            assert isinstance(over, RunFailed), f"{event.kind} after {over.kind}"
+            assert isinstance(event, RunRetried), f"{event.kind} after {over.kind}"
+            over = None
+        if isinstance(event, TERMINAL):
+            over = event
+        if isinstance(event, TaskCompleted | TaskSkipped):
+            done[event.path] += 1
+    twice = [path for path, times in done.items() if times > 1]
+    assert not twice, f"accepted twice: {twice}"
+
+
+def signal_keys(events: list[Event]) -> Counter[str]:
+    """How often each signal key was recorded."""
+    return Counter(event.key for event in events if isinstance(event, SignalReceived))
+
+
+def doubts_retried(events: list[Event]) -> Counter[str]:
+    """How often a person said "retry" of each task in doubt."""
+    return Counter(e.path for e in events if isinstance(e, TaskResolved) and e.action == "retry")

@@ -1,0 +1,249 @@
+"""Node classes and workflows of the simulation: every construct of this release, with side effects that are counted."""
+
+import asyncio
+import random
+from typing import Any
+
+from pydantic import BaseModel
+
+from orchestrator.errors import PermanentFailure, RetryLater
+from orchestrator.sdk.context import Context
+from orchestrator.sdk.effect import Effect
+from orchestrator.sdk.errors import ChildFailed, SignalTimeout
+from orchestrator.sdk.node import BaseNode
+from orchestrator.sdk.registry import Registry
+from orchestrator.sdk.results import Route, Stop
+
+
+class Ledger:
+    """The world outside: every side effect in its order, with the key that it was made under."""
+
+    def __init__(self) -> None:
+        self.effects: list[tuple[str, str, str]] = []
+
+    def note(self, kind: str, run_and_path: str, key: str) -> None:
+        """Something happened that can't be taken back."""
+        self.effects.append((kind, run_and_path, key))
+
+    def count(self, kind: str, key: str) -> int:
+        """How often it happened under this key."""
+        return sum(1 for effect in self.effects if effect[0] == kind and effect[2] == key)
+
+
+def build_registry(ledger: Ledger, rng: random.Random) -> Registry:  # noqa: C901 -- one class after the other
+    """The classes of the simulation, over this ledger."""
+    registry = Registry()
+
+    async def work() -> None:
+        await asyncio.sleep(rng.choice([0, 0, 0.01, 0.2, 3.0, 9.0]))
+
+    @registry.register
+    class Write(BaseNode):
+        async def execute(self, params: Any, ctx: Context) -> Any:
+            await work()
+            ledger.note("write", f"{ctx.run_id}/{ctx.path}", ctx.idempotency_key)
+            await work()
+            return {"path": ctx.path, "previous": [a.path for a in ctx.arrivals]}
+
+    @registry.register
+    class Pure(BaseNode):
+        effect = Effect.PURE
+
+        async def execute(self, params: Any, ctx: Context) -> Any:
+            return {"sum": len(ctx.arrivals)}
+
+    @registry.register
+    class Flaky(BaseNode):
+        class Params(BaseModel):
+            fails: int = 1
+            how: str = "error"
+
+        async def execute(self, params: Params, ctx: Context) -> Any:
+            await work()
+            if ctx.attempt <= params.fails:
+                if params.how == "later":
+                    raise RetryLater("not yet", delay_seconds=2)
+                if params.how == "permanent":
+                    raise PermanentFailure("never")
+                raise OSError(f"attempt {ctx.attempt}")
+            return ctx.attempt
+
+    @registry.register
+    class Steps(BaseNode):
+        async def execute(self, params: Any, ctx: Context) -> Any:
+            results: list[Any] = []
+            for name in ("first", "second", "third"):
+
+                async def act(name: str = name) -> str:
+                    await work()
+                    ledger.note("step", f"{ctx.run_id}/{ctx.path}", ctx.step_idempotency_key(name))
+                    return name
+
+                results.append(await ctx.step(name, act))
+                if name == "second":
+                    await ctx.sleep(rng.choice([1, 20]))
+            return results
+
+    @registry.register
+    class Pay(BaseNode):
+        effect = Effect.IRREVERSIBLE
+
+        async def execute(self, params: Any, ctx: Context) -> Any:
+            await work()
+            ledger.note("pay", f"{ctx.run_id}/{ctx.path}", ctx.idempotency_key)
+            await work()
+            if rng.random() < 0.1:
+                raise OSError("the answer was lost")
+            return "paid"
+
+    @registry.register
+    class PayStep(BaseNode):
+        async def execute(self, params: Any, ctx: Context) -> Any:
+            async def pay() -> str:
+                ledger.note("pay", f"{ctx.run_id}/{ctx.path}", ctx.step_idempotency_key("pay"))
+                await work()
+                return "paid"
+
+            return await ctx.step("pay", pay, effect=Effect.IRREVERSIBLE)
+
+    @registry.register
+    class Again(BaseNode):
+        routes = ("more", "done")
+
+        class Params(BaseModel):
+            times: int = 2
+
+        async def execute(self, params: Params, ctx: Context) -> Any:
+            visit = int(ctx.path.partition("@")[2] or 1)
+            return Route("more" if visit <= params.times else "done", reason=f"visit {visit}", output=visit)
+
+    @registry.register
+    class Ask(BaseNode):
+        async def execute(self, params: Any, ctx: Context) -> Any:
+            try:
+                return {"answer": await ctx.wait_for_signal("answer", timeout=rng.choice([5, 60]))}
+            except SignalTimeout:
+                return {"answer": None}
+
+    @registry.register
+    class Child(BaseNode):
+        async def execute(self, params: Any, ctx: Context) -> Any:
+            try:
+                return await ctx.run_workflow("chain", {"from": ctx.path})
+            except ChildFailed as failed:
+                return {"failed": str(failed)}
+
+    @registry.register
+    class Halt(BaseNode):
+        class Params(BaseModel):
+            succeed: bool = True
+
+        async def execute(self, params: Params, ctx: Context) -> Any:
+            await work()
+            return Stop(succeed=params.succeed, message="enough", output={"stopped": True})
+
+    @registry.register
+    class Remember(BaseNode):
+        async def execute(self, params: Any, ctx: Context) -> Any:
+            ctx.set_variables(seen=ctx.path)
+            return ctx.path
+
+    return registry
+
+
+def _node(name: str, **fields: Any) -> dict[str, Any]:
+    return {"class": name, **fields}
+
+
+_QUICK = {"max_attempts": 3, "initial": 0.5}
+
+WORKFLOWS: dict[str, dict[str, Any]] = {
+    "chain": {
+        "a": _node("Write", next_node="b"),
+        "b": _node("Pure", next_node="c"),
+        "c": _node("Write", next_node="d"),
+        "d": _node("Steps"),
+    },
+    "diamond": {
+        "a": _node("Remember", next_node=["b", "c", "d"]),
+        "b": _node("Write", next_node="e"),
+        "c": _node("Flaky", params={"fails": 2}, retry=_QUICK, next_node="e"),
+        "d": _node("Write", when="{{ input.deep | default(false) }}", next_node="e"),
+        "e": _node("Pure", params={}, next_node="f"),
+        "f": _node("Write"),
+    },
+    "loop": {
+        "a": _node("Write", next_node="b"),
+        "b": _node("Again", params={"times": 3}, next_node={"more": ["c", "d"], "done": "f"}),
+        "c": _node("Write", next_node="e"),
+        "d": _node("Write", next_node="e"),
+        "e": _node("Pure", next_node="b"),
+        "f": _node("Write"),
+    },
+    "waits": {
+        "a": _node("Write", next_node=["b", "c"]),
+        "b": _node("Ask", next_node="d"),
+        "c": _node("Steps", next_node="d"),
+        "d": _node("Write"),
+    },
+    "parent": {
+        "a": _node("Child", next_node="b"),
+        "b": _node("Write", next_node="c"),
+        "c": _node("Child"),
+    },
+    "pays": {
+        "a": _node("Write", next_node=["b", "c"]),
+        "b": _node("Pay", next_node="d"),
+        "c": _node("PayStep", next_node="d"),
+        "d": _node("Write"),
+    },
+    "fails": {
+        "a": _node("Write", next_node=["b", "c", "d"]),
+        "b": _node("Flaky", params={"fails": 9, "how": "permanent"}),
+        "c": _node("Write", next_node="e"),
+        "d": _node("Flaky", params={"fails": 2, "how": "later"}, next_node="e"),
+        "e": _node("Write"),
+    },
+    "handles": {
+        "a": _node("Flaky", params={"fails": 9, "how": "permanent"}, on_error="c", next_node="b"),
+        "b": _node("Write", next_node="d"),
+        "c": _node("Write", next_node="d"),
+        "d": _node("Write"),
+    },
+    "stops": {
+        "a": _node("Write", next_node=["b", "c"]),
+        "b": _node("Write", next_node="d"),
+        "c": _node("Halt", params={"succeed": True}),
+        "d": _node("Steps"),
+    },
+    "loses": {
+        "a": _node("Write", next_node=["b", "c"]),
+        "b": _node("Ask", next_node="d"),
+        "c": _node("Halt", params={"succeed": False}),
+        "d": _node("Write"),
+    },
+    "endless": {
+        "a": _node("Pure", next_node="b"),
+        "b": _node("Again", params={"times": 999}, next_node={"more": "a", "done": "c"}),
+        "c": _node("Pure"),
+    },
+}
+
+OUTPUTS: dict[str, Any] = {"loop": {"visits": "{{ nodes.b }}"}, "diamond": {"seen": "{{ vars.seen }}"}}
+
+
+def documents() -> dict[str, dict[str, Any]]:
+    """The workflows as documents."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, nodes in WORKFLOWS.items():
+        document: dict[str, Any] = {"name": name, "start_at": "a", "nodes": nodes}
+        if name in OUTPUTS:
+            document["output"] = OUTPUTS[name]
+        if name == "diamond":
+            document["vars"] = {"seen": "nothing"}
+        if name == "endless":
+            document["budget"] = {"tasks": 12}
+        if name == "waits":
+            document["budget"] = {"duration": 90}
+        found[name] = document
+    return found
