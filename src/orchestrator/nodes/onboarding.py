@@ -92,7 +92,11 @@ class GetUserDataNode(BaseNode):
     Output = Found
 
     class Params(BaseModel):
-        user_type: UserType | None = Field(None, description="Whom to fetch, unless the run's input says.")
+        user_type: UserType | None = Field(
+            None,
+            description="Whom to fetch, unless the run's input says.",
+            json_schema_extra={"x-input": True},
+        )
         name: str | None = Field(None, min_length=1, max_length=200, description="The user's name.")
         email: str | None = Field(
             None, min_length=3, max_length=320, description="Where the welcome mail goes."

@@ -27,6 +27,7 @@ export function ShortcutsDialog({ opened, onClose }: { opened: boolean; onClose:
           </div>
         ))}
       </dl>
+      <p className="hint">The graph is drawn with React Flow and laid out by the Eclipse Layout Kernel.</p>
     </Dialog>
   );
 }

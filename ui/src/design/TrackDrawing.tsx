@@ -5,7 +5,7 @@ import { trackColumns } from "@/rules/track";
 const [WIDE, HIGH, W, H, GAP] = [300, 96, 40, 16, 26];
 
 export function TrackDrawing({ graph }: { graph: Graph }) {
-  const columns = trackColumns(graph, 5, 3);
+  const columns = trackColumns(graph, 6, 3);
   const width = columns.length * W + (columns.length - 1) * GAP;
   const at = new Map<string, { x: number; y: number }>();
   columns.forEach((column, c) => {
@@ -15,11 +15,12 @@ export function TrackDrawing({ graph }: { graph: Graph }) {
   });
   const ways = graph.edges.filter((edge) => !edge.back && edge.kind !== "error");
   return (
-    <svg width="100%" height={HIGH} viewBox={`0 0 ${WIDE} ${HIGH}`} aria-hidden="true">
-      <g transform={`translate(${Math.max(8, (WIDE - width) / 2)} 0)`}>
+    <svg width="100%" height={HIGH} viewBox={`0 0 ${Math.max(WIDE, width + 24)} ${HIGH}`} aria-hidden="true">
+      <g transform={`translate(${(Math.max(WIDE, width + 24) - width) / 2} 0)`}>
         {ways.map((edge) => {
           const [from, to] = [at.get(edge.source), at.get(edge.target)];
-          if (!from || !to || to.x <= from.x) return null;
+          // A way past a column would cross what stands there; the stamp leaves it out.
+          if (!from || !to || to.x !== from.x + W + GAP) return null;
           return (
             <Way
               key={`${edge.source}>${edge.target}`}

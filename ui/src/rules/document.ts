@@ -1,6 +1,8 @@
 /** Places in the text of a workflow document: where a fault is, what may be written here, what stands under the pointer. */
 import {
+  applyEdits,
   findNodeAtLocation,
+  format,
   getLocation,
   type Node,
   type ParseError,
@@ -45,6 +47,12 @@ export function locate(text: string, fault: Fault, severity: Problem["severity"]
     return { ...fault, from: place.offset, to, target: place === key ? "key" : "value", severity };
   }
   return { ...fault, ...missing, severity };
+}
+
+/** The same document with two spaces for each level; its meaning stays, so it is no new version. */
+export function formatted(text: string): string {
+  const edits = format(text, undefined, { tabSize: 2, insertSpaces: true, eol: "\n", insertFinalNewline: true });
+  return applyEdits(text, edits);
 }
 
 const SYNTAX: Record<string, string> = {
@@ -387,7 +395,7 @@ export function hoverAt(text: string, offset: number, known: Known): Hover | nul
 }
 
 /**
- * Inputs worth trying: values that classes of this document take from the run's input and that the document leaves open.
+ * Inputs worth trying: values that classes of this document take from the run's input, whatever their params say.
  * A class says so with `"x-input": true` beside an enum in its params schema.
  */
 export function suggestedInputs(
@@ -399,7 +407,7 @@ export function suggestedInputs(
     const properties = findClass(classNameOf(document, id), classes)?.params_schema?.properties;
     if (!isObject(properties) || !isObject(node)) continue;
     for (const [name, schema] of Object.entries(properties)) {
-      if (!isObject(schema) || schema["x-input"] !== true || (isObject(node.params) && name in node.params)) continue;
+      if (!isObject(schema) || schema["x-input"] !== true) continue;
       const shapes = open(
         { properties, $defs: findClass(classNameOf(document, id), classes)?.params_schema?.$defs ?? {} },
         schema,

@@ -39,7 +39,7 @@ export function sizeOf(
   const across = direction === "down" ? pills.reduce((sum, width) => sum + width + 14, 0) : 0;
   const along = direction === "right" ? pills.length * 26 + 8 : 0;
   if (density === "compact") {
-    const width = 66 + measure(node.id, "title");
+    const width = 66 + Math.max(measure(node.id, "title") * 0.93, measure(node.class, "class") + 40);
     return {
       width: Math.ceil(clamp(Math.max(width, across), 160, Math.max(184, across))),
       height: Math.max(48, along),
@@ -150,6 +150,14 @@ export function roundedPath(points: readonly Point[], radius: number, short: num
     path += `L${round(from.x)} ${round(from.y)}Q${round(here.x)} ${round(here.y)} ${round(to.x)} ${round(to.y)}`;
   }
   return path;
+}
+
+/** The same points with the end moved back by `by`, at most to the middle of the last piece. */
+export function shortened(points: readonly Point[], by: number): Point[] {
+  const end = points.at(-1);
+  const before = points.at(-2);
+  if (!end || !before) return [...points];
+  return [...points.slice(0, -1), toward(end, before, Math.min(by, distance(end, before) / 2))];
 }
 
 /** The arrow's three corners at the end of a track. */

@@ -105,3 +105,6 @@ export function actionsOf(status: RunStatus): RunAction[] {
       return ["fork"];
   }
 }
+
+/** A run's id as people read it out: the first characters of its random part. */
+export const shortId = (id: string): string => id.replace(/^[a-z]+_/, "").slice(0, 5);

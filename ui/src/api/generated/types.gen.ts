@@ -2262,7 +2262,7 @@ export type FollowRunsError = FollowRunsErrors[keyof FollowRunsErrors];
 
 export type FollowRunsResponses = {
     /**
-     * `journal`, `live` and `run` events; the id is opaque and resumes the stream.
+     * First `ready`, then `journal`, `live` and `run` events; the id is opaque and resumes the stream.
      */
     200: string;
 };

@@ -70,9 +70,17 @@ function Canvas({
 }: Props & { state: LayoutState; pane: string; onTurn: () => void }) {
   const flow = useReactFlow();
   const touched = useRef(false);
+  const narrow = Number.parseInt(pane, 10) < 760;
   const fitAll = useCallback(() => {
-    void flow.fitView({ padding: "16px", maxZoom: 1, minZoom: 0.1, duration: 0 });
-  }, [flow]);
+    // In a narrow pane what floats in its upper corner would lie on the graph.
+    const top = narrow ? "48px" : "16px";
+    void flow.fitView({
+      padding: { top, left: "16px", right: "16px", bottom: "16px" },
+      maxZoom: 1,
+      minZoom: 0.1,
+      duration: 0,
+    });
+  }, [flow, narrow]);
   const layoutKey = state.layout;
   // biome-ignore lint/correctness/useExhaustiveDependencies: fit again when the drawing or its pane changed.
   useEffect(() => {
@@ -97,7 +105,7 @@ function Canvas({
       maxZoom={2}
       panOnScroll
       onlyRenderVisibleElements={nodes.length > 150}
-      onMoveStart={(event: MouseEvent | TouchEvent | null, _view: Viewport) => {
+      onMove={(event: MouseEvent | TouchEvent | null, _view: Viewport) => {
         if (event) touched.current = true;
       }}
       onPaneClick={() => onSelect(null)}

@@ -96,9 +96,7 @@ function Row({
       <span className="m cut" title={fact.path ?? undefined}>
         {fact.path ?? ""}
       </span>
-      <span className="cut">
-        <Words words={words} />
-      </span>
+      <Words words={words} />
     </>
   );
   const style = { transform: `translateY(${top}px)` };
@@ -116,18 +114,22 @@ function Row({
   );
 }
 
+/** The value may be cut, what is said after it (how long, by whom) is not. */
 function Words({ words }: { words: JournalWords }) {
+  const tail = words.tail.join(" · ");
+  if (!words.code) {
+    return (
+      <span className="cut">
+        {words.lead}
+        {tail && <span className="i3">{words.lead ? ` · ${tail}` : tail}</span>}
+      </span>
+    );
+  }
   return (
-    <>
-      {words.lead && <span className="lead">{words.lead}</span>}
-      {words.lead && words.code && " "}
-      {words.code && <span className="mono">{words.code}</span>}
-      {words.tail.length > 0 && (
-        <span className="i3">
-          {words.lead || words.code ? " · " : ""}
-          {words.tail.join(" · ")}
-        </span>
-      )}
-    </>
+    <span className="jw">
+      {words.lead && <span className="nw">{words.lead}</span>}
+      <span className="mono cut">{words.code}</span>
+      {tail && <span className="i3 nw">{`· ${tail}`}</span>}
+    </span>
   );
 }

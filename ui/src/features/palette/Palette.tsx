@@ -8,7 +8,7 @@ import { useTheme } from "@/app/theme";
 import { Dialog } from "@/design/Dialog";
 import { Icon, type IconName } from "@/design/icons";
 import { StatusIcon } from "@/design/status";
-import { runLook, type StatusShape } from "@/rules/status";
+import { runLook, type StatusShape, shortId } from "@/rules/status";
 import { moment } from "@/rules/time";
 import "./palette.css";
 
@@ -63,7 +63,7 @@ export default function Palette({ onClose }: { onClose: () => void }) {
     const found = all.filter((one) => `${one.name} ${one.what}`.toLowerCase().includes(wanted));
     const recent: Entry[] = runs.map((run) => ({
       key: `r${run.id}`,
-      name: `${run.workflow}, run ${run.id.slice(0, 5)}`,
+      name: `${run.workflow}, run ${shortId(run.id)}`,
       what: `${runLook(run.status).word.toLowerCase()}, ${moment(run.created_at)}`,
       icon: "list",
       shape: runLook(run.status).shape,

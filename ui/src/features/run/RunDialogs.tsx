@@ -5,6 +5,7 @@ import type { Json, Run } from "@/api/types";
 import { Dialog } from "@/design/Dialog";
 import { JsonField, readJson } from "@/design/JsonField";
 import { forkPoints, forkPreview } from "@/rules/fork";
+import { shortId } from "@/rules/status";
 import type { Asking } from "./actions";
 import type { RunView } from "./useRunView";
 
@@ -109,7 +110,7 @@ function CancelDialog({ run, view, onClose }: Props) {
   const running = Object.values(view.fold.tasks).filter((task) => task.status === "running").length;
   return (
     <Ask
-      title={`Cancel run ${run.id.slice(0, 5)}`}
+      title={`Cancel run ${shortId(run.id)}`}
       button="Cancel the run"
       danger
       send={() => api.cancel(run.id, reason)}
@@ -166,7 +167,7 @@ function ForkDialog({ run, view, onClose, onForked }: Props) {
   if (Number(version) !== run.version) patch.version = Number(version);
   return (
     <Ask
-      title={`Fork run ${run.id.slice(0, 5)}`}
+      title={`Fork run ${shortId(run.id)}`}
       button="Start the fork"
       leave="Not now"
       width={560}

@@ -12,7 +12,7 @@ import { GraphView } from "@/features/graph/GraphView";
 import { Dock } from "@/features/journal/Dock";
 import { bannerOf } from "@/rules/banner";
 import type { RunFold } from "@/rules/fold";
-import { countsSentence, isTerminal } from "@/rules/status";
+import { countsSentence, isTerminal, shortId } from "@/rules/status";
 import { duration, exact, micros, moment } from "@/rules/time";
 import { RunButtons, useRunActions } from "./actions";
 import { NodePanel } from "./NodePanel";
@@ -26,7 +26,7 @@ export function RunPage() {
   const view = useRunView(id);
   const actions = useRunActions(view);
   const { run, feed, fold, graph } = view;
-  useTitle(run ? `Run ${id.slice(0, 5)} · ${run.workflow}` : `Run ${id.slice(0, 5)}`);
+  useTitle(run ? `Run ${shortId(id)} · ${run.workflow}` : `Run ${shortId(id)}`);
   const interesting = useMemo(() => nodeOfInterest(fold), [fold]);
   const selected = search.node === "none" ? null : (search.node ?? interesting);
   const select = (node: string | null) =>
@@ -57,7 +57,7 @@ export function RunPage() {
             </Link>
             <span className="i3">/</span>
             <h1 className="nw" title={run.id}>
-              Run {id.slice(0, 5)}
+              Run {shortId(id)}
             </h1>
             <RunChip status={run.status} />
             <RunFacts run={run} fold={fold} />
@@ -70,7 +70,7 @@ export function RunPage() {
             <RunButtons view={view} actions={actions} />
           </>
         ) : (
-          <h1>Run {id.slice(0, 5)}</h1>
+          <h1>Run {shortId(id)}</h1>
         )}
       </header>
       <div className="run-main">
@@ -148,7 +148,7 @@ function RunFacts({ run, fold }: { run: RunSummary; fold: RunFold }) {
       <span className="i2 nw t12 num desk">{countsSentence(counts)}</span>
       {run.forked_from && (
         <Link to="/runs/$id" params={{ id: run.forked_from.run }} className="i2 nw t12 desk">
-          {`forked from ${run.forked_from.run.slice(0, 5)} at event ${run.forked_from.seq}`}
+          {`forked from ${shortId(run.forked_from.run)} at event ${run.forked_from.seq}`}
         </Link>
       )}
       {run.parent && (
@@ -158,7 +158,7 @@ function RunFacts({ run, fold }: { run: RunSummary; fold: RunFold }) {
           search={{ node: run.parent.path.split("@")[0] ?? "" }}
           className="i2 nw t12 desk"
         >
-          {`child of ${run.parent.run.slice(0, 5)}`}
+          {`child of ${shortId(run.parent.run)}`}
         </Link>
       )}
     </>
@@ -199,7 +199,7 @@ export function RunBanner({
       )}
       {banner.run && (
         <Link to="/runs/$id" params={{ id: banner.run }} className="m nw">
-          Open run {banner.run.slice(0, 5)}
+          Open run {shortId(banner.run)}
         </Link>
       )}
       {banner.action === "resolve" && doubt && (

@@ -16,7 +16,7 @@ import { useTitle } from "@/design/useTitle";
 import { FirstRun } from "@/features/workflows/FirstRun";
 import { RunAWorkflow } from "@/features/workflows/RunAWorkflow";
 import { rowSentence } from "@/rules/banner";
-import { isTerminal, LIVE_STATUSES, RUN_STATUSES, runLook } from "@/rules/status";
+import { isTerminal, LIVE_STATUSES, RUN_STATUSES, runLook, shortId } from "@/rules/status";
 import { clock, duration, exact, logLength, micros, moment } from "@/rules/time";
 import "./runs.css";
 
@@ -81,11 +81,11 @@ export function RunsPage() {
             <span className="sp" />
             <span className="lgk" aria-hidden="true">
               <i className="kw" />
-              work
+              over
+              <i className="kl" />
+              runs
               <i className="hatch-wait kh" />
-              wait
-              <i className="kr" />
-              failed · length on a log scale
+              waits · length on a log scale
             </span>
             <span className="i3 t12">
               <kbd>J</kbd> <kbd>K</kbd> move &nbsp;<kbd>Enter</kbd> open
@@ -286,7 +286,7 @@ function List({
           Started <Icon name="cd" size={12} />
         </span>
         <span className="right">Duration</span>
-        <span>Work and waits</span>
+        <span>How long</span>
       </div>
       {loading && <Bars />}
       {!loading && rows.length === 0 && (
@@ -319,7 +319,7 @@ function Row({ run, top, on }: { run: RunSummary; top: number; on: boolean }) {
             {run.version}
           </span>
         </span>
-        <span className="c3 mono i2">{run.id.slice(0, 5)}</span>
+        <span className="c3 mono i2">{shortId(run.id)}</span>
         <span className={`c4 cut ${tones[words.tone]}`} title={words.text}>
           {words.tone === "doubt" && (
             <b className="dd">
@@ -360,26 +360,16 @@ function Took({ run }: { run: RunSummary }) {
   return us === null ? null : duration(us);
 }
 
-/** How long it is, and what its end is: work, then what goes on now. */
+/** How long it is on a log scale, drawn as what it does now: over, running, waiting, in doubt; a red end is a failure. */
 function Spark({ run }: { run: RunSummary }) {
-  const us = lengthOf(run, Date.now());
+  const us = run.status === "queued" ? null : lengthOf(run, Date.now());
   if (us === null) return <span className="spk" />;
-  const whole = logLength(us) * 100;
-  const tail =
-    run.tasks.in_doubt > 0
-      ? "kd"
-      : run.status === "running"
-        ? "kl"
-        : run.status === "waiting"
-          ? "hatch-wait"
-          : run.status === "failed"
-            ? "kr"
-            : null;
-  const share = tail === "hatch-wait" ? 0.7 : tail === "kr" ? 0.12 : 0.3;
+  const now =
+    run.tasks.in_doubt > 0 ? "kd" : run.status === "running" ? "kl" : run.status === "waiting" ? "hatch-wait kh" : "kw";
   return (
     <span className="spk" aria-hidden="true">
-      <i className="kw" style={{ width: `${whole * (tail ? 1 - share : 1)}%` }} />
-      {tail && <i className={tail} style={{ width: `max(6px, ${whole * share}%)` }} />}
+      <i className={now} style={{ width: `${logLength(us) * 100}%` }} />
+      {run.status === "failed" && <i className="kr end" />}
     </span>
   );
 }

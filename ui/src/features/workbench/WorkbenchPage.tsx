@@ -21,8 +21,8 @@ import { NodePanel } from "@/features/run/NodePanel";
 import { RunBanner } from "@/features/run/RunPage";
 import { type RunView, useRunView } from "@/features/run/useRunView";
 import { changes } from "@/rules/diff";
-import { type Known, pointerPath } from "@/rules/document";
-import { isTerminal } from "@/rules/status";
+import { formatted, type Known, pointerPath } from "@/rules/document";
+import { isTerminal, shortId } from "@/rules/status";
 import { clock, micros, moment, stopwatch } from "@/rules/time";
 import type { EditorHandle } from "./Editor";
 import { RunDialog } from "./RunDialog";
@@ -203,6 +203,14 @@ function Workbench({ name, workflow }: { name: string; workflow: Workflow | null
             <span className="m ed-title">JSON</span>
             <span className="sp" />
             <ProblemCount checked={checked} onGo={(offset) => editor.current?.goTo(offset)} />
+            <button
+              type="button"
+              className="btn ghost xs"
+              disabled={checked.faults > 0 && checked.problems.some((one) => one.code === "invalid_json")}
+              onClick={() => editor.current?.replaceAll(formatted(draft.text))}
+            >
+              Format
+            </button>
             <button
               type="button"
               className="btn ghost icon xs"
@@ -462,12 +470,12 @@ function RunBar({ view, actions }: { view: RunView; actions: ReturnType<typeof u
     <div className="runbar">
       <RunChip status={run.status} />
       <Link to="/runs/$id" params={{ id: run.id }} className="m nw">
-        Run {run.id.slice(0, 5)}
+        Run {shortId(run.id)}
       </Link>
-      <span className="i3 nw">version {run.version}</span>
-      <span className="vr" />
+      <span className="i3 nw optional">version {run.version}</span>
+      <span className="vr optional" />
       <span className="num m">{stopwatch(took)}</span>
-      <span className="i2 num nw">{`${done} of ${tasks.length} tasks`}</span>
+      <span className="i2 num nw optional">{`${done} of ${tasks.length} tasks`}</span>
       <span className="sp" />
       <RunButtons view={view} actions={actions} brief />
       {!over && tasks.length > 0 && (
