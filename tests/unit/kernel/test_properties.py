@@ -1,0 +1,397 @@
+"""Any workflow, any commands, any interleaving: what holds of every run (RELIABILITY, kernel properties).
+
+The invariants themselves stand in `World.check`. Here the worlds are drawn: graphs that nobody would draw on purpose,
+a worker that does everything a worker can do, and people who press every button. At the end everybody behaves, and the
+run must come to its end by what the queue holds alone: that no run stands still is tested, not assumed.
+"""
+
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.errors import Conflict, LimitExceeded
+from orchestrator.kernel import commands as c
+from orchestrator.kernel import events as e
+from orchestrator.kernel import status
+from orchestrator.kernel.state import encode_state
+from orchestrator.kernel.status import RUN_MOVES, TASK_MOVES, RunStatus, TaskStatus
+from orchestrator.kernel.values import Wait
+from orchestrator.model.definition import Definition
+from tests.unit.kernel.world import (
+    SECOND,
+    World,
+    child,
+    definition_of,
+    error,
+    payload,
+    signal,
+    started,
+    timer,
+)
+
+SEEDS = 4_000 if settings.get_current_profile_name() == "fuzz" else 300
+COMMANDS = 60
+DRAIN_MAX = 3_000
+
+REFUSALS = {
+    "not_finishing",
+    "route_needed",
+    "run_exists",
+    "run_not_failed",
+    "run_over",
+    "stopping",
+    "task_not_in_doubt",
+    "task_not_open",
+    "task_not_ready",
+    "unknown_resolution",
+}
+"""Reasons that random runs must meet; the others have an example each."""
+
+
+class Seen:
+    """What was reached, over all runs of this module."""
+
+    def __init__(self) -> None:
+        self.kinds: Counter[type[e.Event]] = Counter()
+        self.statuses: Counter[RunStatus] = Counter()
+        self.run_moves: set[tuple[RunStatus, RunStatus]] = set()
+        self.task_moves: set[tuple[TaskStatus, TaskStatus]] = set()
+        self.refusals: Counter[str] = Counter()
+
+
+@pytest.fixture
+def seen() -> Seen:
+    return Seen()
+
+
+@pytest.fixture(autouse=True)
+def moves_are_noted(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Notes every move that `apply` makes; the tables are checked as always."""
+    run_check, task_check = status.check_run_move, status.check_task_move
+
+    def run_move(old: RunStatus, new: RunStatus) -> None:
+        run_check(old, new)
+        if old is not new:
+            seen.run_moves.add((old, new))
+
+    def task_move(old: TaskStatus, new: TaskStatus) -> None:
+        task_check(old, new)
+        seen.task_moves.add((old, new))
+
+    monkeypatch.setattr("orchestrator.kernel.apply.check_run_move", run_move)
+    monkeypatch.setattr("orchestrator.kernel.apply.check_task_move", task_move)
+
+
+# --- what is drawn ----------------------------------------------------------------------------------------------------
+
+
+def draw_definition(rng: random.Random) -> Definition:
+    """A graph without any manners: loops with several entries, joins anywhere, agents that may go everywhere."""
+    names = [f"n{i}" for i in range(rng.randint(1, 7))]
+    nodes = {name: draw_node(rng, names) for name in names}
+    more: dict[str, Any] = {"vars": {"x": 1}, "budget": {"tasks": rng.choice([3, 12, 40])}}
+    if rng.random() < 0.3:
+        more["budget"]["duration"] = rng.choice([1, 30, 600])
+    if rng.random() < 0.3:
+        more["output"] = "{{ vars.x }}"
+    return definition_of(nodes, **more)
+
+
+def draw_node(rng: random.Random, names: list[str]) -> dict[str, Any]:
+    some = rng.sample(names, rng.randint(1, min(3, len(names))))
+    node: dict[str, Any] = {"class": rng.choice(["Plain", "Plain", "Pay", "Agent", "Choose"])}
+    if rng.random() < 0.75:
+        node["next_node"] = rng.choice(
+            [rng.choice(names), some, {"left": rng.choice(names), "*": some}, {"left": rng.choice(names)}]
+        )
+    if node["class"] == "Choose":
+        node["routes"] = some
+    if rng.random() < 0.25:
+        node["on_error"] = rng.choice([rng.choice(names), {"Oops": rng.choice(names)}])
+    if rng.random() < 0.4:
+        node["retry"] = {"max_attempts": rng.randint(1, 3), "initial": rng.choice([0, 5])}
+    if rng.random() < 0.5:
+        node["params"] = {
+            "a": "{{ vars.x | default(0) }}",
+            "b": f"{{{{ nodes.{rng.choice(names)} | default(0) }}}}",
+        }
+    return node
+
+
+class Day:
+    """A run's day: everything that can happen to it, one random thing after the other."""
+
+    def __init__(self, rng: random.Random, seen: Seen) -> None:
+        self.rng = rng
+        self.seen = seen
+        self.world = self.new_run()
+        self.number = 0
+
+    # --- people and time ------------------------------------------------------------------------------------------
+
+    def anything(self) -> None:
+        roll = self.rng.random()
+        status = self.world.state.status
+        if not status.live and roll < 0.8:
+            self.go_on_after_the_end()
+        elif roll < 0.62:
+            self.attempt([self.work()])
+        elif roll < 0.68:
+            self.attempt([self.work(), self.work(), self.asked()])
+        elif roll < 0.90:
+            self.attempt([self.asked()])
+        elif roll < 0.93:
+            self.fork()
+        else:
+            self.attempt([self.nonsense()])
+
+    def go_on_after_the_end(self) -> None:
+        """Retry what failed; else a fork, or the next run."""
+        if self.world.state.status is RunStatus.FAILED and self.rng.random() < 0.5:
+            self.attempt([c.RetryRun()])
+        elif self.rng.random() < 0.3:
+            self.fork()
+        else:
+            self.world = self.new_run()
+
+    def new_run(self) -> World:
+        return started(draw_definition(self.rng), variables={"x": payload(0)})
+
+    def attempt(self, commands: list[c.Command | None]) -> None:
+        """Refusals are part of the day."""
+        known = [command for command in commands if command is not None]
+        if not known:
+            self.world.now_us += self.rng.choice([1_000, 6 * SECOND, 40 * SECOND])
+            return
+        self.world.output_error = error("BadOutput") if self.rng.random() < 0.3 else None
+        try:
+            events = self.world.do(*known, after_us=self.rng.choice([0, 1_000, 2 * SECOND]))
+        except (Conflict, LimitExceeded) as refusal:
+            self.seen.refusals[refusal.reason if isinstance(refusal, Conflict) else refusal.limit] += 1
+        else:
+            self.seen.kinds.update(type(event) for event in events)
+            self.seen.statuses[self.world.state.status] += 1
+
+    def fork(self) -> None:
+        world, rng = self.world, self.rng
+        cut = rng.choice(world.group_ends())
+        before = encode_state(world.state)
+        patch = {"x": payload(f"patched {cut}")} if rng.random() < 0.5 else {}
+        fork = world.fork(seq=cut, variables=patch)
+        self.seen.kinds.update(type(event) for event in fork.events)
+        assert encode_state(world.state) == before, "a fork changed its parent"
+        if rng.random() < 0.5:
+            self.world = fork
+
+    def asked(self) -> c.Command:
+        world, rng = self.world, self.rng
+        self.number += 1
+        doubts = [t.path for t in world.state.tasks.values() if t.status is TaskStatus.IN_DOUBT]
+        ended = rng.choice([None, *world.children])
+        if doubts and rng.random() < 0.5:
+            action = rng.choice(["done", "retry", "skip", "fail"])
+            return c.ResolveTask(path=rng.choice(doubts), action=action, output=payload("resolved"))
+        if ended is not None and rng.random() < 0.6:
+            return self.child_ends(ended)
+        kinds = ["signal"] * 5 + ["pause", "pause", "resume", "resume", "resume", "retry", "retry"]
+        match rng.choice(kinds if rng.random() < 0.93 else ["cancel"]):
+            case "signal":
+                key = f"k{rng.randint(0, self.number)}"
+                return c.DeliverSignal(name=rng.choice("ab"), payload=payload(self.number), key=key)
+            case "pause":
+                return c.PauseRun()
+            case "resume":
+                return c.ResumeRun()
+            case "retry":
+                return c.RetryRun()
+            case _:
+                return c.CancelRun(reason="enough")
+
+    def child_ends(self, run: str) -> c.Command:
+        parent = self.world.children[run].parent
+        failed = error("ChildError") if self.rng.random() < 0.3 else None
+        output = payload("from the child") if failed is None else None
+        return c.FinishChild(run=run, path=parent.path, step=parent.step, output=output, error=failed)
+
+    def nonsense(self) -> c.Command:
+        """Late, repeated and impossible commands."""
+        state, rng = self.world.state, self.rng
+        path = rng.choice([*state.tasks, *state.set_aside, *state.latest.values(), "nobody"])
+        return rng.choice(
+            [
+                c.StartRun(run_id="run_1", workflow="flow", version=1),
+                c.CompleteTask(path="nobody", output=payload(1)),
+                c.FireTimer(path="nobody"),
+                c.StartTask(path=path),
+                c.RecordStep(path=path, step="s0", name="s0", result=payload(1)),
+                c.ResolveTask(path=path, action=rng.choice(["done", "forget"])),
+                c.FinishChild(run="run_unknown", path=path, step="child", output=payload(1)),
+                c.FinishRun(output=payload(1)),
+                c.Deadline(timer="grace"),
+                c.Deadline(timer="budget"),
+            ]
+            if path not in self.world.rows
+            else [c.FinishRun(output=payload(1)), c.ResolveTask(path=path, action="forget")]
+        )
+
+    # --- the worker -----------------------------------------------------------------------------------------------
+
+    def due(self, *, leased: bool = False) -> list[str]:
+        """Rows whose time has come; of a held run only those that were leased before."""
+        world = self.world
+        if world.held and not leased:
+            return []
+        return [path for path, row in world.rows.items() if row.due_us <= world.now_us]
+
+    def work(self) -> c.Command | None:
+        """What a worker that has leased a due row may say next; None: there is none."""
+        due = self.due(leased=self.rng.random() < 0.5)
+        if not due:
+            return None
+        path = self.rng.choice(due)
+        world = self.world
+        if path.startswith("#"):
+            return c.Deadline(timer=path[1:])
+        if world.rows[path].timer:
+            return c.FireTimer(path=path)
+        return self.outcome(path)
+
+    def outcome(self, path: str) -> c.Command:
+        world, rng = self.world, self.rng
+        task = world.state.tasks[path]
+        node = world.definition.nodes[task.node]
+        roll = rng.random()
+        if world.state.ending is not None and roll < 0.4:
+            return c.AbandonTask(path=path)
+        if task.touched and roll < 0.35:
+            return c.DoubtTask(path=path, reason="its worker is gone")
+        if roll < 0.08:
+            return c.StartTask(path=path, worker="w1")
+        if roll < 0.20:
+            step = f"s{rng.randint(0, 3)}"
+            if rng.random() < 0.4:
+                return c.StartStep(path=path, step=step, name=step)
+            failed = error("StepError") if rng.random() < 0.2 else None
+            return c.RecordStep(
+                path=path,
+                step=step,
+                name=step,
+                result=payload(step) if failed is None else None,
+                error=failed,
+            )
+        if roll < 0.36:
+            return c.SuspendTask(path=path, waits=self.waits(path))
+        if roll < 0.48:
+            later = rng.choice([None, None, 0, 3 * SECOND])
+            oops = error(rng.choice(["Oops", "Other"]), retryable=rng.random() < 0.7)
+            return c.FailTask(path=path, error=oops, draw=rng.random(), later_us=later)
+        if roll < 0.53 and not task.touched:
+            return c.SkipTask(path=path)
+        if roll < 0.56:
+            return c.CompleteTask(
+                path=path, output=payload(path), stop=c.StopRequest(succeed=rng.random() < 0.5)
+            )
+        targets: tuple[str, ...] | None = None
+        if (node.decides and rng.random() < 0.7) or rng.random() < 0.03:
+            choices = [*node.allowed, "*", "nowhere"] if rng.random() < 0.2 else list(node.allowed)
+            targets = tuple(rng.choices(choices, k=rng.randint(0, 2))) if choices else ()
+        route = c.RouteChoice(targets=targets) if targets is not None else None
+        variables = {"x": payload(self.number)} if rng.random() < 0.3 else {}
+        return c.CompleteTask(path=path, output=payload(path), route=route, variables=variables)
+
+    def waits(self, path: str) -> tuple[Wait, ...]:
+        world, rng = self.world, self.rng
+        generation = world.state.tasks[path].generation
+        run = f"{world.state.run_id}/{path}/{generation}"
+        due = world.now_us + rng.choice([0, SECOND, 20 * SECOND])
+        possible = [
+            timer(due),
+            signal("a"),
+            signal("b", due_us=due),
+            signal("a", step="again"),
+            child(run),
+            timer(due + 1, step="later"),
+        ]
+        return tuple(rng.sample(possible, rng.randint(1, 3)))
+
+    # --- the evening ----------------------------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """From here on everybody does what is asked, and only what queue, messages and wakers ask for."""
+        world, rng = self.world, self.rng
+        for _ in range(DRAIN_MAX):
+            if not world.state.status.live:
+                return
+            self.attempt([self.helpful()])
+        pytest.fail(f"the run goes on for ever: {world.state.status}, open {world.open}, {rng.random()}")
+
+    def helpful(self) -> c.Command:
+        world, rng = self.world, self.rng
+        if world.held:
+            return c.ResumeRun()
+        due = self.due()
+        if due:
+            path = rng.choice(due)
+            if path.startswith("#"):
+                return c.Deadline(timer=path[1:])
+            if world.rows[path].timer:
+                return c.FireTimer(path=path)
+            if world.state.ending is not None:
+                return c.AbandonTask(path=path)
+            if world.state.tasks[path].touched:
+                return c.DoubtTask(path=path, reason="its worker is gone")
+            return c.CompleteTask(path=path, output=payload("at last"))
+        if world.children:
+            return self.child_ends(rng.choice(list(world.children)))
+        for task in world.state.tasks.values():
+            if task.status is TaskStatus.IN_DOUBT:
+                return c.ResolveTask(path=task.path, action=rng.choice(["retry", "fail"]))
+            for wait in task.waits.values():
+                if task.status is TaskStatus.WAITING and wait.kind == "signal":
+                    self.number += 1
+                    key = f"evening {self.number}"
+                    return c.DeliverSignal(name=str(wait.name), payload=payload(1), key=key)
+        assert world.rows, f"nothing can move the run: {world.state.status}, open {world.open}"
+        world.now_us = max(world.now_us, min(row.due_us for row in world.rows.values()))
+        path = min(world.rows, key=lambda path: world.rows[path].due_us)
+        return c.Deadline(timer=path[1:]) if path.startswith("#") else self.helpful()
+
+
+def live_through(rng: random.Random, seen: Seen) -> World:
+    day = Day(rng, seen)
+    for _ in range(COMMANDS):
+        day.anything()
+    day.finish()
+    return day.world
+
+
+# --- the properties ---------------------------------------------------------------------------------------------------
+
+
+def test_every_run_keeps_the_invariants_comes_to_an_end_and_reaches_everything(
+    first_seed: int, seen: Seen
+) -> None:
+    for seed in range(first_seed, first_seed + SEEDS):
+        try:
+            live_through(random.Random(seed), seen)
+        except BaseException as failure:
+            failure.add_note(f"seed {seed}: live_through(random.Random({seed}), Seen()) repeats it")
+            raise
+    assert set(e.KINDS) - seen.kinds.keys() == set()
+    assert set(RunStatus) - seen.statuses.keys() == set()
+    assert set(RUN_MOVES) - seen.run_moves == set(), "moves in the table that nothing makes"
+    assert set(TASK_MOVES) - seen.task_moves == set(), "moves in the table that nothing makes"
+    assert REFUSALS - seen.refusals.keys() == set()
+
+
+@given(rng=st.randoms(use_true_random=False))
+def test_a_run_that_breaks_an_invariant_shrinks_to_a_short_one(rng: random.Random) -> None:
+    """The same under Hypothesis, which looks for the shortest day that breaks something."""
+    day = Day(rng, Seen())
+    for _ in range(25):
+        day.anything()
+    day.finish()
