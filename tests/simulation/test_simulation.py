@@ -1,6 +1,7 @@
-"""The whole engine on a virtual clock, with faults drawn from a seed: 1,000 worlds in `make test`, new ones in `make fuzz`.
+"""The whole engine on a virtual clock, with faults drawn from a seed: 1,000 worlds here, new ones in `make fuzz`.
 
-
+A seed that fails is repeated by `tests.simulation.world.simulate(seed)`, which lives through the same world again.
+"""
 
 import logging
 import os
@@ -19,7 +20,7 @@ CHUNKS = 20
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL + 1))
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     yield
     structlog.reset_defaults()
 

@@ -402,13 +402,14 @@ class RunActor:
 
     def _conflicted(self, items: list[Item]) -> None:
         self._forget_state()
-        if isinstance(items[0].command, StartRun | ForkRun):
-            for item in items:
+        again: list[Item] = []
+        for item in items:
+            if isinstance(item.command, StartRun | ForkRun):
                 item.done(Conflict(f"run {self.run_id} exists", reason="run_exists"))
-            self._next()
-            return
+            else:
+                again.append(item)
         self._conflicts += 1
-        self._inbox[:0] = items
+        self._inbox[:0] = again
         if self._conflicts <= CONFLICTS_BEFORE_PAUSE:
             self._next()
             return

@@ -7,6 +7,7 @@ from orchestrator.engine.scope import fetch_blobs, read_payload
 from orchestrator.errors import NotFound
 from orchestrator.kernel.commands import StartRun
 from orchestrator.kernel.values import Parent, Payload, rfc3339
+from orchestrator.model.definition import Definition
 from orchestrator.stores.contract import Blob
 
 if TYPE_CHECKING:
@@ -42,27 +43,15 @@ async def prepare_start(
     definition = await engine.definitions.get(row.name, row.version, namespace=namespace)
     all_labels = {**definition.labels, **(labels or {})}
     blobs = await fetch_blobs(engine.store, [payload], run_id=run_id)
-    now = rfc3339(engine.now_us())
-    run = {
-        "id": run_id,
-        "workflow": row.name,
-        "version": row.version,
-        "labels": all_labels,
-        "created_at": now,
-    }
-    scope: dict[str, Any] = {
-        "input": read_payload(payload, blobs, run_id=run_id),
-        "run": run,
-        "now": now,
-        "nodes": {},
-        "vars": {},
-        "secrets": engine.config.secrets,
-    }
-    variables: dict[str, Payload] = {}
-    new_blobs: list[Blob] = []
-    for name, value in definition.variables.evaluate(scope).items():
-        variables[name], more = engine.codec.encode(value, run_id=run_id)
-        new_blobs.extend(more)
+    variables, new_blobs = first_variables(
+        engine,
+        definition,
+        run_id=run_id,
+        workflow=row.name,
+        version=row.version,
+        labels=all_labels,
+        input=read_payload(payload, blobs, run_id=run_id),
+    )
     engine.stash_blobs(run_id, new_blobs)
     return StartRun(
         run_id=run_id,
@@ -76,3 +65,29 @@ async def prepare_start(
         depth=depth,
         request=request,
     )
+
+
+def first_variables(
+    engine: "Engine",
+    definition: Definition,
+    *,
+    run_id: str,
+    workflow: str,
+    version: int,
+    labels: Mapping[str, str],
+    input: Any,
+) -> tuple[dict[str, Payload], list[Blob]]:
+    """The workflow's `vars` as a new run begins with them, and the blobs of the large ones.
+
+    Raises:
+        ExpressionFailed: a variable can't be evaluated. OutputNotStorable: one is too large.
+    """
+    now = rfc3339(engine.now_us())
+    run = {"id": run_id, "workflow": workflow, "version": version, "labels": dict(labels), "created_at": now}
+    scope: dict[str, Any] = {"input": input, "run": run, "now": now, "nodes": {}, "vars": {}, "secrets": {}}
+    variables: dict[str, Payload] = {}
+    blobs: list[Blob] = []
+    for name, value in definition.variables.evaluate(scope).items():
+        variables[name], more = engine.codec.encode(value, run_id=run_id)
+        blobs.extend(more)
+    return variables, blobs

@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 from orchestrator.engine import inputs
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.ids import new_run_id, run_id_of_key
+from orchestrator.engine.start import first_variables
 from orchestrator.engine.views import labelled
 from orchestrator.errors import Conflict
 from orchestrator.kernel.commands import StartRun
-from orchestrator.kernel.values import Payload, rfc3339
 from orchestrator.model.definition import Definition
-from orchestrator.stores.contract import Blob
 
 KEY_LIFE_US = 30 * 24 * 3600 * 1_000_000
 """Idempotency keys live 30 days; after that the same key starts a new run."""
@@ -74,7 +73,15 @@ async def _check_repeat(engine: Engine, asked: Asked, *, run_id: str, key: str) 
 async def _create(engine: Engine, definition: Definition, version: int, asked: Asked, *, run_id: str) -> bool:
     payload, blobs = inputs.encode(engine, asked.input, run_id=run_id, what="input of a run")
     labels = _redacted(engine, labelled(definition.labels, asked.labels))
-    variables, more = _variables(engine, definition, version, asked, run_id=run_id, labels=labels)
+    variables, more = first_variables(
+        engine,
+        definition,
+        run_id=run_id,
+        workflow=asked.workflow,
+        version=version,
+        labels=labels,
+        input=asked.input,
+    )
     command = StartRun(
         run_id=run_id,
         workflow=asked.workflow,
@@ -92,36 +99,3 @@ async def _create(engine: Engine, definition: Definition, version: int, asked: A
 def _redacted(engine: Engine, labels: Mapping[str, str]) -> dict[str, str]:
     redact = engine.redactor.redact
     return {redact(name): redact(value) for name, value in labels.items()}
-
-
-def _variables(
-    engine: Engine,
-    definition: Definition,
-    version: int,
-    asked: Asked,
-    *,
-    run_id: str,
-    labels: Mapping[str, str],
-) -> tuple[dict[str, Payload], list[Blob]]:
-    now = rfc3339(engine.now_us())
-    run = {
-        "id": run_id,
-        "workflow": asked.workflow,
-        "version": version,
-        "labels": dict(labels),
-        "created_at": now,
-    }
-    scope: dict[str, Any] = {
-        "input": asked.input,
-        "run": run,
-        "now": now,
-        "nodes": {},
-        "vars": {},
-        "secrets": {},
-    }
-    payloads: dict[str, Payload] = {}
-    blobs: list[Blob] = []
-    for name, value in definition.variables.evaluate(scope).items():
-        payloads[name], more = inputs.encode(engine, value, run_id=run_id, what=f"variable `{name}`")
-        blobs.extend(more)
-    return payloads, blobs
