@@ -1,10 +1,10 @@
 """The address of a server that is about to start: a free port, or one of ours that has the same store already."""
 
 import socket
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 from orchestrator.api.server import PORTS_TRIED, AddressInUse, bind
-from orchestrator.cli.client import Client, Unreachable
+from orchestrator.cli.client import Client
 from orchestrator.config import Settings
 from orchestrator.errors import OrchestratorError
 
@@ -55,10 +55,14 @@ def same_store(url: str, settings: Settings) -> bool:
     key = settings.api_key.get_secret_value() if settings.api_key is not None else None
     try:
         system = Client(url, key=key, timeout_seconds=PROBE_SECONDS).get("/system")
-    except (Unreachable, OrchestratorError):
+    except OrchestratorError:
+        return False  # nobody, somebody else's server, or one that doesn't know our key
+    return server_keeps(system, store=settings.store, namespace=settings.namespace)
+
+
+def server_keeps(system: Any, *, store: str, namespace: str) -> bool:
+    """Whether what a server says of itself names this store and namespace."""
+    if not isinstance(system, dict):
         return False
-    return (
-        isinstance(system, dict)
-        and system.get("store") == settings.store
-        and system.get("namespace") == settings.namespace
-    )
+    said = cast("dict[str, Any]", system)
+    return (said.get("store"), said.get("namespace")) == (store, namespace)

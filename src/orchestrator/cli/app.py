@@ -27,10 +27,12 @@ Nodes = Annotated[
     typer.Option("--nodes", metavar="MODULE", help="Module or .py file with node classes; may be repeated."),
 ]
 Config = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="Settings file [orchestrator.toml, if there is one].")
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="Settings file [orchestrator.toml, if there is one]."),
 ]
 Host = Annotated[
-    str | None, typer.Option("--host", help="Address to listen on [127.0.0.1]; another needs ORCHESTRATOR_API_KEY.")
+    str | None,
+    typer.Option("--host", help="Address to listen on [127.0.0.1]; another needs ORCHESTRATOR_API_KEY."),
 ]
 Port = Annotated[int | None, typer.Option("--port", help="Port to listen on [8000]; 0 takes any free one.")]
 LogFormat = Annotated[
@@ -44,6 +46,9 @@ Concurrency = Annotated[int | None, typer.Option("--concurrency", help="Tasks at
 
 
 def _load(config: Path | None, nodes: list[str] | None, **flags: Any) -> Any:
+    from orchestrator.cli.quickly import import_structlog
+
+    import_structlog()
     from orchestrator.config import Settings
 
     return Settings.load(file=config, nodes=nodes or None, **flags)
@@ -58,12 +63,12 @@ def _version(asked: bool) -> None:
 
 
 @app.callback()
-def _root(  # pyright: ignore[reportUnusedFunction] (Typer calls it)
+def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version and end.")
     ] = False,
 ) -> None:
-    pass
+    """What stands before a command."""
 
 
 @app.command(epilog="Example:  orchestrator dev --nodes my_nodes.py --port 9000")
@@ -87,7 +92,14 @@ def dev(
     """
     with expected_errors(as_json=as_json):
         settings = _load(
-            config, nodes, host=host, port=port, store=store, log_level=log_level, log_format=log_format, dev=True
+            config,
+            nodes,
+            host=host,
+            port=port,
+            store=store,
+            log_level=log_level,
+            log_format=log_format,
+            dev=True,
         )
         from orchestrator.cli import servers
 
@@ -150,12 +162,16 @@ def worker(
 
 @app.command(epilog="""Example:  orchestrator run onboarding.json --input '{"user_type": "standard"}'""")
 def run(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="The workflow document; - reads it from stdin.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="The workflow document; - reads it from stdin.")
+    ],
     given: Annotated[
-        str | None, typer.Option("--input", metavar="JSON|@FILE", help="The run's input, as JSON or from a file.")
+        str | None,
+        typer.Option("--input", metavar="JSON|@FILE", help="The run's input, as JSON or from a file."),
     ] = None,
     label: Annotated[
-        list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label of the run; may be repeated.")
+        list[str] | None,
+        typer.Option("--label", metavar="KEY=VALUE", help="A label of the run; may be repeated."),
     ] = None,
     store: Annotated[
         str | None,
@@ -189,7 +205,9 @@ def run(
 
 @app.command(epilog="Example:  orchestrator validate examples/*.json")
 def validate(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Workflow documents; - reads from stdin.")],
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Workflow documents; - reads from stdin.")
+    ],
     nodes: Nodes = None,
     config: Config = None,
     as_json: Json = False,
@@ -208,7 +226,9 @@ def validate(
 
 @app.command("nodes", epilog="Example:  orchestrator nodes WaitNode")
 def nodes_(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One class, with its parameters.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One class, with its parameters.")
+    ] = None,
     nodes: Nodes = None,
     config: Config = None,
     as_json: Json = False,
@@ -219,5 +239,3 @@ def nodes_(
         from orchestrator.cli import library
 
         library.nodes(name, settings, as_json=as_json)
-
-

@@ -5,7 +5,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote, urlencode, urlsplit
 
 from orchestrator.cli.exits import Exit, Refused, exit_of_status
@@ -37,7 +37,9 @@ class Answered(Refused):
 
     def __init__(self, status: int, problem: Mapping[str, Any], reason: str) -> None:
         code = str(problem.get("code") or f"http_{status}")
-        detail = str(problem.get("detail") or problem.get("title") or f"the server answered {status} {reason}")
+        detail = str(
+            problem.get("detail") or problem.get("title") or f"the server answered {status} {reason}"
+        )
         self.status = status
         self.faults = tuple(
             Fault(
@@ -139,10 +141,11 @@ class Client:
     def _refusal(self, answer: http.client.HTTPResponse) -> Answered:
         raw = answer.read()
         try:
-            problem = json.loads(raw)
+            found = json.loads(raw)
         except ValueError:
-            problem = None
-        return Answered(answer.status, problem if isinstance(problem, dict) else {}, answer.reason)
+            found = None
+        problem = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+        return Answered(answer.status, problem, answer.reason)
 
     def _decode(self, raw: bytes) -> Any:
         try:

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Generator, Mapping, Sequence
-from typing import IO, Any
+from typing import Any, TextIO
 
 import typer
 
@@ -15,12 +15,12 @@ from orchestrator.errors import DefinitionError, Fault, InternalError, InvalidIn
 DIM, BOLD, RED, GREEN, YELLOW, CYAN = "2", "1", "31", "32", "33", "36"
 
 
-def coloured(stream: IO[str]) -> bool:
+def coloured(stream: TextIO) -> bool:
     """Whether the stream is a terminal that wants colours."""
     return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
-def paint(text: str, code: str, *, stream: IO[str]) -> str:
+def paint(text: str, code: str, *, stream: TextIO) -> str:
     """The text in a colour where the stream shows colours."""
     return f"\x1b[{code}m{text}\x1b[0m" if coloured(stream) else text
 
@@ -40,7 +40,7 @@ def tell(text: str) -> None:
     _write(sys.stderr, text)
 
 
-def _write(stream: IO[str], text: str) -> None:
+def _write(stream: TextIO, text: str) -> None:
     # A terminal of another encoding must not end us in the middle of a run.
     encoding = stream.encoding or "utf-8"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
@@ -86,7 +86,8 @@ def error_json(error: OrchestratorError) -> dict[str, Any]:
     faults: Sequence[Fault] = getattr(error, "faults", ())
     if faults:
         told["errors"] = [
-            {"pointer": f.pointer, "code": f.code, "message": f.message, "suggestion": f.suggestion} for f in faults
+            {"pointer": f.pointer, "code": f.code, "message": f.message, "suggestion": f.suggestion}
+            for f in faults
         ]
     return {"error": told}
 
@@ -135,8 +136,10 @@ def read_json(text: str, *, option: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        cure = "JSON wants quotes around texts and names, as in '{\"user_type\": \"standard\"}'; or name a file: @file"
-        raise Refused(f"{source}: not JSON: {error}", exit=Exit.USAGE, code="invalid_json", cure=cure) from None
+        cure = 'JSON wants quotes around texts and names, as in \'{"user_type": "standard"}\'; or name a file: @file'
+        raise Refused(
+            f"{source}: not JSON: {error}", exit=Exit.USAGE, code="invalid_json", cure=cure
+        ) from None
     except RecursionError:
         raise Refused(f"{source}: nested too deeply", exit=Exit.USAGE, code="invalid_json") from None
 
@@ -164,7 +167,9 @@ def read_bytes(name: str, *, what: str) -> bytes:
     except FileNotFoundError:
         raise Refused(f"{what}: there is no file {name}", exit=Exit.NOT_FOUND, code="no_such_file") from None
     except OSError as error:
-        raise Refused(f"{what}: {name} can't be read: {error.strerror}", exit=Exit.USAGE, code="unreadable") from None
+        raise Refused(
+            f"{what}: {name} can't be read: {error.strerror}", exit=Exit.USAGE, code="unreadable"
+        ) from None
 
 
 def pairs(given: Sequence[str], *, option: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
+from orchestrator.cli.quickly import loaded
 from orchestrator.config import Settings
 
 _T = TypeVar("_T")
@@ -17,6 +18,7 @@ NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 def run_loop(work: Coroutine[Any, Any, _T]) -> _T:
     """Run it on the fastest event loop that this system has."""
+    loaded()
     if sys.platform == "win32":
         return asyncio.run(work)
     import uvloop

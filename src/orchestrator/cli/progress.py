@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self, TextIO
 
 from orchestrator.cli.console import BOLD, CYAN, DIM, GREEN, RED, YELLOW, clean, coloured
 from orchestrator.engine import story
@@ -40,10 +40,11 @@ _LAST = ("run_succeeded", "run_failed", "run_cancelled")
 class Progress:
     """Tells a run on a stream. As a context it also keeps the status line of a terminal up to date."""
 
-    def __init__(self, stream: IO[str]) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._colours = coloured(stream)
         self._running: dict[str, float] = {}
+        self._spoke: set[str] = set()
         self._began = time.monotonic()
         self._ticking: asyncio.Task[None] | None = None
         self._frame = 0
@@ -76,11 +77,14 @@ class Progress:
 
     def notice(self, notice: Mapping[str, Any]) -> None:
         """A live notice."""
-        if notice.get("kind") == "task_started" and not notice.get("attempt"):
+        path, started = notice.get("path", ""), notice.get("kind") == "task_started"
+        # A start is announced a moment late: not after the task itself has said something.
+        if started and (path in self._spoke or not notice.get("attempt")):
             return
+        self._spoke.add(path)
         level, text = story.tell_notice(notice)
         if level != "debug":
-            self._line(level, text, ("▸", DIM) if notice.get("kind") == "task_started" else None)
+            self._line(level, text, ("▸", DIM) if started else None)
 
     def line(self, level: str, text: str) -> None:
         """A line of our own."""

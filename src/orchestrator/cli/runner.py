@@ -8,7 +8,7 @@ from collections.abc import Generator, Mapping
 from typing import Any
 
 from orchestrator.bootstrap import running
-from orchestrator.cli import console
+from orchestrator.cli import console, log, quickly
 from orchestrator.cli.exits import OF_RUN, Exit
 from orchestrator.cli.progress import Progress, Silent
 from orchestrator.config import Settings
@@ -32,21 +32,10 @@ def run(
         DefinitionError: the document has faults. InvalidInput: the input doesn't fit.
         UsageError, StoreError: a module of node classes or the store can't be used.
     """
-    _quieten()
+    # At its level, warning: what the runs do is told by the progress.
+    log.configure(settings)
+    quickly.loaded()
     return asyncio.run(_run(document, settings, given=given, labels=labels, quiet=quiet, as_json=as_json))
-
-
-def _quieten() -> None:
-    """The log would tell what the progress tells; warnings of the engine still come through."""
-    import logging
-
-    import structlog
-
-    structlog.configure(
-        processors=[structlog.processors.add_log_level, structlog.processors.KeyValueRenderer(key_order=["event"])],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
 
 
 async def _run(

@@ -29,18 +29,16 @@ def version() -> str:
 
 
 @contextlib.asynccontextmanager
-async def telling(
-    settings: Settings, *, worker: bool, interrupts: Interrupts
-) -> AsyncGenerator[Service]:
-    """`bootstrap.running`, with the story of its runs in the log."""
+async def telling(settings: Settings, *, worker: bool, interrupts: Interrupts) -> AsyncGenerator[Service]:
+    """`bootstrap.running`, which also tells in the log what its worker is at."""
     async with running(settings, worker=worker, at_once=interrupts.at_once) as service:
-        story = log.Storyteller(service.engine)
+        starts = log.Starts(service.engine)
         try:
             yield service
         finally:
             if worker and not interrupts.at_once.is_set():
                 _log.info("ending: what runs may finish; a second Ctrl-C ends at once")
-            story.close()
+            starts.close()
 
 
 # --- dev ------------------------------------------------------------------------------------------------------------
@@ -110,9 +108,7 @@ async def serve_http(
         interrupts.install(chained=True)
         ready(url)
 
-    await serve(
-        create_app(service, settings), settings, sockets, stop=interrupts.stop, on_started=started
-    )
+    await serve(create_app(service, settings), settings, sockets, stop=interrupts.stop, on_started=started)
 
 
 def _tell_address(
@@ -143,7 +139,9 @@ def _tell_address(
         console.say(f"\n  It runs already, with this store: {url}\n")
         return
     console.say(f"\n  Agentic Orchestrator {version()}\n")
-    console.say(f"  open    {url}" + ("" if page else "   (the page isn't built: `make ui`; the API answers)"))
+    console.say(
+        f"  open    {url}" + ("" if page else "   (the page isn't built: `make ui`; the API answers)")
+    )
     console.say(f"  API     {url}/api/v1")
     console.say(f"  store   {settings.store}")
     if saved:

@@ -33,8 +33,9 @@ def environment_of(settings: Settings) -> dict[str, str]:
     for name in type(settings).model_fields:
         if name in ("host", "port", "api_key", "dev"):
             continue  # a worker listens nowhere
-        value = getattr(settings, name)
-        environment[PREFIX + name.upper()] = ",".join(value) if isinstance(value, tuple) else str(value)
+        value: object = getattr(settings, name)
+        several = name in ("nodes", "allowed_hosts", "cors_origins")
+        environment[PREFIX + name.upper()] = ",".join(getattr(settings, name)) if several else str(value)
     environment.pop(PREFIX + "CONFIG", None)
     environment.pop(PREFIX + "HOST", None)
     return environment
@@ -66,7 +67,9 @@ class Supervisor:
         _, late = await asyncio.wait(self._slots, timeout=self._kill_after)
         if late:
             for process in self._processes.values():
-                log.warning("a worker doesn't end and is killed; its tasks are offered again", pid=process.pid)
+                log.warning(
+                    "a worker doesn't end and is killed; its tasks are offered again", pid=process.pid
+                )
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
             await asyncio.wait(late)
@@ -92,9 +95,13 @@ class Supervisor:
             if self._stopping.is_set():
                 return
             lived = time.monotonic() - began
-            backoff = 0.0 if lived > STEADY_SECONDS else min(max(BACKOFF_SECONDS, backoff * 2), BACKOFF_SECONDS_MAX)
+            backoff = (
+                0.0 if lived > STEADY_SECONDS else min(max(BACKOFF_SECONDS, backoff * 2), BACKOFF_SECONDS_MAX)
+            )
             again = f"again in {backoff:g} s" if backoff else "again now"
-            log.error(f"worker {number} {_how(code)} after {lived:.1f} s; it is started {again}", pid=process.pid)
+            log.error(
+                f"worker {number} {_how(code)} after {lived:.1f} s; it is started {again}", pid=process.pid
+            )
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(backoff):
                     await self._stopping.wait()
