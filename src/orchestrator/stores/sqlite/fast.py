@@ -175,7 +175,7 @@ def _end(tx: Transaction, commit: Commit, run: RunRef, ends: list[_Bindings]) ->
             done.epoch,
         )
     )
-    return CommitAnswer(outcome=Outcome.OK, seq=commit.expected + count, now_us=tx.now_us)
+    return CommitAnswer(outcome=Outcome.OK, seq=commit.expected + count, leases=[], now_us=tx.now_us)
 
 
 def _insert(tx: Transaction, statements: dict[int, str], pending: list[_Bindings]) -> None:

@@ -26,6 +26,7 @@ from orchestrator.errors import StoreUnavailable
 from orchestrator.stores.contract import Notice, QueueWake, RunAdvanced, Wake
 
 DATAGRAM_BYTES_MAX = 2_000 if os.uname().sysname == "Darwin" else 60_000
+JOIN_ATTEMPTS = 20
 PEERS_SECONDS = 1.0
 """How old the list of other processes may be."""
 SOCKET_PATH_MAX = 100
@@ -89,13 +90,19 @@ class Processes:
         Raises:
             StoreUnavailable: the folder beside the file can't be used.
         """
-        try:
-            self.folder.mkdir(mode=0o700, exist_ok=True)
-            self._open_sockets()
-            self._take_lock()
-        except OSError as error:
-            self.leave()
-            raise StoreUnavailable(f"can't use {self.folder} for locks: {error.strerror or error}") from error
+        for attempt in range(JOIN_ATTEMPTS):
+            try:
+                self.folder.mkdir(mode=0o700, exist_ok=True)
+                self._open_sockets()
+                self._take_lock()
+                break
+            except OSError as error:
+                self.leave()
+                # The last of the others may have removed the empty folder under our hands.
+                if not isinstance(error, FileNotFoundError) or attempt == JOIN_ATTEMPTS - 1:
+                    raise StoreUnavailable(
+                        f"can't use {self.folder} for locks: {error.strerror or error}"
+                    ) from error
         self.send_messages([_Hello()])
 
     def _open_sockets(self) -> None:
