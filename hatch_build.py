@@ -1,6 +1,6 @@
 """Build the page into the wheel, so that whoever installs it needs neither Node.js nor this repository.
 
-The building itself is `scripts/build_ui.py`; this hook only decides whether it is wanted: always where the page is
+The example workflows go in, too. The building itself is `scripts/build_ui.py`; this hook only decides whether it is wanted: always where the page is
 missing or older than its sources, never with ORCHESTRATOR_SKIP_UI=1 (then the API serves no page).
 """
 
@@ -15,6 +15,9 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 class PageBuildHook(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        if self.target_name == "wheel" and version == "standard":
+            # An installed package has its example workflows beside the command line; an editable one finds the folder.
+            build_data["force_include"][str(Path(self.root) / "examples")] = "orchestrator/cli/example_workflows"
         if os.environ.get("ORCHESTRATOR_SKIP_UI") == "1":
             return
         root = Path(self.root)

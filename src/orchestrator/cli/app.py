@@ -71,7 +71,7 @@ def root(
     """What stands before a command."""
 
 
-@app.command(epilog="Example:  orchestrator dev --nodes my_nodes.py --port 9000")
+@app.command(epilog="\b\nExample:  orchestrator dev --nodes my_nodes.py --port 9000")
 def dev(
     host: Host = None,
     port: Port = None,
@@ -106,7 +106,7 @@ def dev(
         servers.dev(settings, examples=examples, as_json=as_json)
 
 
-@app.command(epilog="Example:  orchestrator serve --workers 4 --log-format json")
+@app.command(epilog="\b\nExample:  orchestrator serve --workers 4 --log-format json")
 def serve(
     host: Host = None,
     port: Port = None,
@@ -139,7 +139,7 @@ def serve(
         servers.serve(settings, workers=workers, as_json=as_json)
 
 
-@app.command(epilog="Example:  orchestrator worker --store sqlite:////var/lib/orchestrator/store.db")
+@app.command(epilog="\b\nExample:  orchestrator worker --store sqlite:////var/lib/orchestrator/store.db")
 def worker(
     store: Store = None,
     nodes: Nodes = None,
@@ -160,7 +160,7 @@ def worker(
         servers.worker(settings, as_json=as_json, until_stdin_closes=until_stdin_closes)
 
 
-@app.command(epilog="""Example:  orchestrator run onboarding.json --input '{"user_type": "standard"}'""")
+@app.command(epilog="""\b\nExample:  orchestrator run onboarding.json --input '{"user_type": "standard"}'""")
 def run(
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="The workflow document; - reads it from stdin.")
@@ -203,7 +203,7 @@ def run(
     raise typer.Exit(code)
 
 
-@app.command(epilog="Example:  orchestrator validate examples/*.json")
+@app.command(epilog="\b\nExample:  orchestrator validate examples/*.json")
 def validate(
     files: Annotated[
         list[str], typer.Argument(metavar="FILE...", help="Workflow documents; - reads from stdin.")
@@ -224,7 +224,7 @@ def validate(
     raise typer.Exit(code)
 
 
-@app.command("nodes", epilog="Example:  orchestrator nodes WaitNode")
+@app.command("nodes", epilog="\b\nExample:  orchestrator nodes WaitNode")
 def nodes_(
     name: Annotated[
         str | None, typer.Argument(metavar="[NAME]", help="One class, with its parameters.")

@@ -14,7 +14,7 @@ log: Any = structlog.get_logger("orchestrator.cli")
 def folder() -> Path | None:
     """Where they are; None if they were left out."""
     here = Path(__file__)
-    for place in (here.parent / "examples", *(parent / "examples" for parent in here.parents[3:4])):
+    for place in (here.parent / "example_workflows", *(parent / "examples" for parent in here.parents[3:4])):
         if (place / "onboarding.json").is_file():
             return place
     return None

@@ -48,7 +48,7 @@ def _connect(server: str | None, store: str | None) -> Any:
     return connect(server=server, store=store)
 
 
-@runs.command("list", epilog="Example:  orchestrator runs list --status failed --limit 5")
+@runs.command("list", epilog="\b\nExample:  orchestrator runs list --status failed --limit 5")
 def list_(
     status: Annotated[
         list[str] | None,
@@ -107,7 +107,7 @@ def _waits(run: Mapping[str, Any]) -> str:
     return str(run["waiting_for"]["sentence"]) if run["waiting_for"] else ""
 
 
-@runs.command(epilog="Example:  orchestrator runs show run_1m7q0 --json")
+@runs.command(epilog="\b\nExample:  orchestrator runs show run_1m7q0 --json")
 def show(run_id: RunId, server: Server = None, store: Store = None, as_json: Json = False) -> None:
     """Show a run: how it stands, what it waits for, its tasks, its output."""
     with expected_errors(as_json=as_json):
@@ -156,7 +156,7 @@ def _short(value: Any) -> str:
     return console.clean(text if len(text) <= 300 else text[:299] + "…")
 
 
-@runs.command(epilog="Example:  orchestrator runs tail run_1m7q0 --after 12")
+@runs.command(epilog="\b\nExample:  orchestrator runs tail run_1m7q0 --after 12")
 def tail(
     run_id: RunId,
     after: Annotated[int, typer.Option("--after", min=0, help="Begin behind the event with this seq.")] = 0,
@@ -227,7 +227,7 @@ def _change(
         _say_run(run, done, as_json=as_json)
 
 
-@runs.command(epilog="Example:  orchestrator runs pause run_1m7q0 --reason 'wait for the fix'")
+@runs.command(epilog="\b\nExample:  orchestrator runs pause run_1m7q0 --reason 'wait for the fix'")
 def pause(
     run_id: RunId, reason: Reason = None, server: Server = None, store: Store = None, as_json: Json = False
 ) -> None:
@@ -235,7 +235,7 @@ def pause(
     _change(run_id, "pause", "takes a pause", reason=reason, server=server, store=store, as_json=as_json)
 
 
-@runs.command(epilog="Example:  orchestrator runs resume run_1m7q0")
+@runs.command(epilog="\b\nExample:  orchestrator runs resume run_1m7q0")
 def resume(
     run_id: RunId, reason: Reason = None, server: Server = None, store: Store = None, as_json: Json = False
 ) -> None:
@@ -243,7 +243,7 @@ def resume(
     _change(run_id, "resume", "goes on", reason=reason, server=server, store=store, as_json=as_json)
 
 
-@runs.command(epilog="Example:  orchestrator runs cancel run_1m7q0 --reason 'ordered twice'")
+@runs.command(epilog="\b\nExample:  orchestrator runs cancel run_1m7q0 --reason 'ordered twice'")
 def cancel(
     run_id: RunId, reason: Reason = None, server: Server = None, store: Store = None, as_json: Json = False
 ) -> None:
@@ -251,14 +251,14 @@ def cancel(
     _change(run_id, "cancel", "was told to end", reason=reason, server=server, store=store, as_json=as_json)
 
 
-@runs.command(epilog="Example:  orchestrator runs retry run_1m7q0")
+@runs.command(epilog="\b\nExample:  orchestrator runs retry run_1m7q0")
 def retry(run_id: RunId, server: Server = None, store: Store = None, as_json: Json = False) -> None:
     """Take up a failed run where it failed."""
     _change(run_id, "retry", "is taken up again", reason=None, server=server, store=store, as_json=as_json)
 
 
 @runs.command(
-    epilog="""Example:  orchestrator runs fork run_1m7q0 --seq 8 --input '{"user_type": "standard"}'"""
+    epilog="""\b\nExample:  orchestrator runs fork run_1m7q0 --seq 8 --input '{"user_type": "standard"}'"""
 )
 def fork(
     run_id: RunId,
@@ -294,7 +294,7 @@ def fork(
 
 
 @runs.command(
-    epilog="""Example:  orchestrator runs signal run_1m7q0 decision --payload '{"approved": true}'"""
+    epilog="""\b\nExample:  orchestrator runs signal run_1m7q0 decision --payload '{"approved": true}'"""
 )
 def signal(
     run_id: RunId,
@@ -321,7 +321,7 @@ def signal(
 
 
 @runs.command(
-    epilog="""Example:  orchestrator runs resolve run_1m7q0 charge done --output '{"paid": true}'"""
+    epilog="""\b\nExample:  orchestrator runs resolve run_1m7q0 charge done --output '{"paid": true}'"""
 )
 def resolve(
     run_id: RunId,
