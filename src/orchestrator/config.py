@@ -98,6 +98,9 @@ class Settings(BaseSettings):
         default=(), description="Origins of other people's pages that may call the API."
     )
     allowed_hosts: Words = Field(default=(), description="More names that clients may reach this server by.")
+    wrong_keys_max: int = Field(
+        default=20, ge=1, description="Wrong keys from one address within a minute; then it has to wait."
+    )
     namespace: str = Field(
         default="default", pattern="^[A-Za-z0-9_.-]{1,64}$", description="Namespace of all that is kept."
     )

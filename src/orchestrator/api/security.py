@@ -33,7 +33,6 @@ from orchestrator.config import Settings, is_loopback
 
 COOKIE = "orchestrator_session"
 SESSION_SECONDS = 12 * 3600
-FAILURES_MAX = 20
 FAILURES_SECONDS = 60.0
 ADDRESSES_MAX = 10_000
 
@@ -226,17 +225,21 @@ def _is_json(content_type: str) -> bool:
 
 
 class Failures:
-    """Wrong keys by address: after too many within a minute, that address has to wait."""
+    """Wrong keys by address: after `maximum` within a minute, that address has to wait, also with the right key.
 
-    def __init__(self) -> None:
+    Otherwise guessing would go on as fast as before. Sessions of pages are not touched by it.
+    """
+
+    def __init__(self, *, maximum: int) -> None:
+        self._maximum = maximum
         self._seen: dict[str, list[float]] = {}
 
     def waits(self, address: str) -> int:
         """Whole seconds that the address has to wait; 0: none."""
         recent = [at for at in self._seen.get(address, ()) if at > time.monotonic() - FAILURES_SECONDS]
-        if len(recent) < FAILURES_MAX:
+        if len(recent) < self._maximum:
             return 0
-        return max(1, round(recent[-FAILURES_MAX] + FAILURES_SECONDS - time.monotonic()))
+        return max(1, round(recent[-self._maximum] + FAILURES_SECONDS - time.monotonic()))
 
     def add(self, address: str) -> None:
         """Note a failure."""
@@ -244,7 +247,7 @@ class Failures:
             self._seen.clear()
         recent = self._seen.setdefault(address, [])
         recent.append(time.monotonic())
-        del recent[:-FAILURES_MAX]
+        del recent[: -self._maximum]
 
     def clear(self, address: str) -> None:
         """Forget the failures of an address that has shown the key."""
@@ -258,7 +261,7 @@ class Keyring:
         key = settings.api_key.get_secret_value().strip() if settings.api_key is not None else ""
         self._digest = hashlib.sha256(key.encode()).digest() if key else None
         self._signing = hmac.digest(key.encode(), b"orchestrator session", "sha256") if key else b""
-        self._failures = Failures()
+        self._failures = Failures(maximum=settings.wrong_keys_max)
 
     @property
     def required(self) -> bool:

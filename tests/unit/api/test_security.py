@@ -235,10 +235,18 @@ async def test_a_wrong_key_opens_no_session_and_guessing_ends_soon(connect: Conn
     statuses = [
         (await client.post("/api/v1/session", json={"key": f"guess {n}"})).status_code for n in range(25)
     ]
-    assert statuses == [401] * security.FAILURES_MAX + [429] * 5
+    assert statuses == [401] * 20 + [429] * 5
     answer = await client.post("/api/v1/session", json={"key": KEY})
     assert answer.status_code == 429
     assert 1 <= int(answer.headers["retry-after"]) <= 60
+
+
+async def test_guessing_by_others_does_not_end_a_session(connect: Connect) -> None:
+    client = connect(api_key=KEY, wrong_keys_max=1)
+    client.cookies.update((await client.post("/api/v1/session", json={"key": KEY})).cookies)
+    for status in (401, 429):
+        assert (await client.get(RUNS, headers={"X-API-Key": "guess"})).status_code == status
+    assert (await client.get(RUNS)).status_code == 200
 
 
 def test_a_session_ends(monkeypatch: pytest.MonkeyPatch) -> None:
