@@ -125,16 +125,22 @@ class StoreComparison(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def chain(self, data: st.DataObject) -> None:
-        """What an engine mostly does: finish what it holds, and go on or end."""
+        """What an engine mostly does: finish what it holds, and go on or end. Sometimes it is behind."""
         batch: list[tuple[Commit, Commit]] = []
         live = [held for held in self.leases if self.is_live(held)]
-        if not live:
+        candidates = [*live, *live, *self.leases[-4:]]
+        if not candidates:
             return
-        for held in data.draw(st.lists(st.sampled_from(live), min_size=1, max_size=6, unique=True)):
+        drawn = data.draw(
+            st.lists(st.sampled_from(candidates), min_size=1, max_size=4, unique_by=lambda held: held.run_id)
+        )
+        for held in drawn:
             ends = data.draw(st.integers(0, 3)) == 0
             fields: dict[str, Any] = {
                 "worker": held.worker,
-                "expected": self.seq(held.run_id),
+                "expected": max(
+                    1, self.seq(held.run_id) + data.draw(st.sampled_from([0, 0, 0, 0, -1, -2, 1]))
+                ),
                 "events": [b"done", b"next"],
                 "enqueue": () if ends else [self.next_step(data)],
                 "index": index("succeeded", live=False) if ends else None,
@@ -297,7 +303,9 @@ class StoreComparison(RuleBasedStateMachine):
     @rule(data=st.data())
     def disturb(self, data: st.DataObject) -> None:
         """Time passes, workers come and go, processes restart."""
-        match data.draw(st.sampled_from(["wait", "wait", "expire", "expire", "forget", "come", "reopen"])):
+        match data.draw(
+            st.sampled_from(["wait", "wait", "expire", "expire", "forget", "come", "hold", "hold", "reopen"])
+        ):
             case "wait":
                 self.now += data.draw(st.sampled_from([1, SECOND // 2, 2 * SECOND, 100 * SECOND]))
             case "expire":
@@ -307,6 +315,9 @@ class StoreComparison(RuleBasedStateMachine):
             case "forget":
                 worker, lost = data.draw(st.sampled_from(WORKERS)), data.draw(st.booleans())
                 self.done("forgotten", self.both(lambda store: store.forget_worker(worker, lost=lost)))
+            case "hold":
+                run_id, hold = data.draw(st.sampled_from(RUNS)), data.draw(st.booleans())
+                self.send([self.pair(run_id, [], {"expected": None, "hold": hold})])
             case "come":
                 self.done("heartbeat", self.both(lambda store: beat(store, "w3", SECOND)))
             case _:

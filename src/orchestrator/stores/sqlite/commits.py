@@ -60,9 +60,10 @@ INSERT INTO runs (key, run_id, namespace, workflow, status, live, created_us, pa
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _RECORD = "SELECT record FROM runs WHERE key = ?"
-_INDEX_STATUS = "UPDATE runs SET status = ?, live = ?, search = ?, record = ? WHERE key = ?"
+_INDEX_STATUS = "UPDATE runs SET status = ?, live = ?, record = ? WHERE key = ?"
+_INDEX_SEARCH = "UPDATE runs SET search = ? WHERE key = ?"
 _INDEX_WHOLE = """
-UPDATE runs SET status = ?, live = ?, search = ?, record = ?, workflow = ?, created_us = ?, parent_run = ? WHERE key = ?
+UPDATE runs SET status = ?, live = ?, record = ?, workflow = ?, created_us = ?, parent_run = ? WHERE key = ?
 """
 _SUMMARY = "UPDATE runs SET summary = ? WHERE key = ?"
 _DROP_LABELS = "DELETE FROM labels WHERE run = ?"
@@ -219,7 +220,7 @@ def update_index(tx: Transaction, run: RunRef, index: RunIndex) -> None:
     assert row is not None, "runs are never deleted"
     before = decode_index(bytes_of(row[0]))
     record = encode_index(index)
-    status = (index.status, int(index.live), search_text(run.run_id, decode_index(record)), record)
+    status = (index.status, int(index.live), record)
     moved = (before.workflow, before.created_us, before.parent_run) != (
         index.workflow,
         index.created_us,
@@ -230,6 +231,9 @@ def update_index(tx: Transaction, run: RunRef, index: RunIndex) -> None:
         run.workflow = index.workflow
     else:
         tx.run(_INDEX_STATUS, (*status, run.key))
+    search = search_text(run.run_id, decode_index(record))
+    if search != search_text(run.run_id, before):
+        tx.run(_INDEX_SEARCH, (search, run.key))
     if before.labels != index.labels or (moved and index.labels):
         tx.run(_DROP_LABELS, (run.key,))
         _add_labels(tx, run, index)

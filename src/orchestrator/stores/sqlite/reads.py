@@ -257,7 +257,7 @@ def list_runs(connection: Connection, where: RunFilter, limit: int, cursor: str 
     bindings: dict[str, Value] = {
         "namespace": where.namespace,
         "statuses": _encode(list(where.statuses)).decode() if where.statuses else None,
-        "status": where.statuses[0] if where.statuses else None,
+        "status": None,
         "workflow": where.workflow,
         "live": None if where.live is None else int(where.live),
         "parent": where.parent_run,
@@ -270,12 +270,25 @@ def list_runs(connection: Connection, where: RunFilter, limit: int, cursor: str 
         "key": key,
         "limit": limit + 1,
     }
-    found = connection.execute(_LISTS[_index_for(where)], bindings).fetchall()
+    found: list[Row] = []
+    for status in where.statuses if _walks_statuses(where) else [None]:
+        bindings["status"] = status
+        found += connection.execute(_LISTS[_index_for(where)], bindings).fetchall()
+    if len(where.statuses) > 1:  # each status gave its newest, in order
+        found = sorted(dict.fromkeys(found), key=_newest_first)
     items = [_line(row) for row in found[:limit]]
     more = None
     if len(found) > limit:
         more = pack_cursor("runs", int_of(found[limit - 1][5]), int_of(found[limit - 1][0]))
     return Page(items=items, cursor=more)
+
+
+def _newest_first(row: Row) -> tuple[int, int]:
+    return -int_of(row[5]), -int_of(row[0])
+
+
+def _walks_statuses(where: RunFilter) -> bool:
+    return _index_for(where) in ("status", "both")
 
 
 def _index_for(where: RunFilter) -> str:
@@ -284,7 +297,7 @@ def _index_for(where: RunFilter) -> str:
         return "parent"
     if where.labels:
         return "label"
-    if len(where.statuses) == 1:
+    if where.statuses:
         return "status" if where.workflow is None else "both"
     if where.live:
         return "live"

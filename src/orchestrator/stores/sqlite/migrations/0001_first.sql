@@ -30,7 +30,8 @@ CREATE TABLE runs (
     summary BLOB NOT NULL
 ) STRICT;
 
-CREATE INDEX runs_by_time ON runs (namespace, created_us);
+-- with the text, so that a search without a hit reads this index and not the whole table
+CREATE INDEX runs_by_time ON runs (namespace, created_us, search);
 CREATE INDEX runs_by_workflow ON runs (namespace, workflow, created_us);
 CREATE INDEX runs_by_workflow_status ON runs (namespace, workflow, status, created_us);
 CREATE INDEX runs_by_status ON runs (namespace, status, created_us);
