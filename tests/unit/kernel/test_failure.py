@@ -193,10 +193,13 @@ def test_the_grace_of_a_failing_run_has_an_end() -> None:
 def test_a_worker_ends_its_task_when_the_run_stops() -> None:
     run = run_of(PARALLEL)
     run.complete("fork")
-    run.refused(c.AbandonTask(path="b"), "not_stopping")
     run.fail("a")
     run.do(c.AbandonTask(path="b"))
     assert run.state.status is RunStatus.FAILED
+
+
+def test_a_task_of_a_run_that_goes_on_cannot_be_abandoned() -> None:
+    run_of({"a": {}}).refused(c.AbandonTask(path="a"), "not_stopping")
 
 
 # --- retry of a failed run --------------------------------------------------------------------------------------------
@@ -214,8 +217,8 @@ def failed() -> World:
 def test_a_retry_takes_up_the_failed_and_the_stopped_tasks_with_their_steps() -> None:
     run = failed()
     run.do(c.RetryRun(by="ann", reason="mended"))
-    assert run.open == ["b", "a"]
-    assert run.last(e.RunRetried).reopened == ["b", "a"]
+    assert run.open == ["a", "b"]
+    assert run.last(e.RunRetried).reopened == ["a", "b"]
     assert run.state.tasks["b"].steps["s"].result is not None
     assert run.state.status is RunStatus.RUNNING
     assert run.state.error is None
@@ -294,7 +297,7 @@ def test_a_retry_of_a_run_that_had_recorded_nothing_goes_back_to_the_queue() -> 
 
 def test_a_retry_lifts_the_hold_of_a_run_that_failed_while_it_was_paused() -> None:
     """Found by reading: the queue held its rows for ever."""
-    run = run_of({"a": {}}, output="{{ nothing }}")
+    run = run_of({"a": {}}, output="{{ input }}")
     run.do(c.PauseRun())
     run.output_error = error("expression_failed")
     run.complete("a")
