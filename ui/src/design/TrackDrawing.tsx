@@ -19,8 +19,11 @@ export function TrackDrawing({ graph }: { graph: Graph }) {
       <g transform={`translate(${(Math.max(WIDE, width + 24) - width) / 2} 0)`}>
         {ways.map((edge) => {
           const [from, to] = [at.get(edge.source), at.get(edge.target)];
-          // A way past a column would cross what stands there; the stamp leaves it out.
-          if (!from || !to || to.x !== from.x + W + GAP) return null;
+          if (!from || !to || to.x <= from.x) return null;
+          // A way past a column is drawn only where nothing nearer leads to its end: the stamp stays clear.
+          const near = (x: number) => to.x === x + W + GAP;
+          if (!near(from.x) && ways.some((one) => one.target === edge.target && near(at.get(one.source)?.x ?? -1)))
+            return null;
           return (
             <Way
               key={`${edge.source}>${edge.target}`}
@@ -49,7 +52,7 @@ export function TrackDrawing({ graph }: { graph: Graph }) {
 }
 
 function Way({ from, to }: { from: { x: number; y: number }; to: { x: number; y: number } }) {
-  const middle = to.x - GAP / 2 - 2;
+  const middle = from.x + GAP / 2 - 2;
   const r = Math.min(8, Math.abs(to.y - from.y) / 2);
   const down = Math.sign(to.y - from.y);
   const path =

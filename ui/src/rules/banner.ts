@@ -1,7 +1,6 @@
 /** The one sentence above a run's graph: why it failed (root first), who must decide, or what it waits for. */
-import type { Run, RunSummary, Task, Waker } from "@/api/types";
+import type { Run, RunSummary, Task } from "@/api/types";
 import type { RunFold } from "./fold";
-import { clock, duration, micros } from "./time";
 
 export type BannerAction = "retry" | "resolve" | "signal" | "resume" | null;
 export type Banner = {
@@ -43,13 +42,7 @@ export function rootError(
   return { node, message: error.message, attempt: tries, type: error.type };
 }
 
-function timeLeft(waker: Waker | undefined, nowUs: number): string {
-  if (!waker?.at) return "";
-  const left = micros(waker.at) - nowUs;
-  return left > 0 ? `${duration(left)} left, until ${clock(waker.at)}.` : "It is due now.";
-}
-
-export function bannerOf(run: Run | RunSummary, fold: RunFold, tasks: readonly Task[], nowUs: number): Banner | null {
+export function bannerOf(run: Run | RunSummary, fold: RunFold, tasks: readonly Task[]): Banner | null {
   if (run.status === "failed") {
     const error = rootError(run, fold, tasks);
     if (!error) return { ...plain("fail", "The run failed"), action: "retry" };
@@ -87,14 +80,7 @@ export function bannerOf(run: Run | RunSummary, fold: RunFold, tasks: readonly T
     const signal = wakers.find((one) => one.kind === "signal");
     const child = wakers.find((one) => one.kind === "child");
     return {
-      ...plain(
-        "wait",
-        waiting?.sentence || "Waits",
-        timeLeft(
-          wakers.find((one) => one.at),
-          nowUs,
-        ),
-      ),
+      ...plain("wait", waiting?.sentence || "Waits"),
       node: wakers[0]?.node ?? null,
       action: signal ? "signal" : null,
       signal: signal?.name ?? null,

@@ -22,6 +22,18 @@ describe("a fold of the journal", () => {
     expect(statusOf(state)).toBe("running");
   });
 
+  test("counts the time of a task that waited from its first start, not from its last wake-up", () => {
+    const state = fold(
+      journal(
+        [0, "task_scheduled", "a"],
+        [5, "task_suspended", "a", { attempt: 1, waits: [] }],
+        [900, "task_resumed", "a", { step: "s", by: "timer" }],
+        [910, "task_completed", "a", { attempt: 1, ...timing(905) }],
+      ),
+    );
+    expect(state.tasks.a).toMatchObject({ startedAt: at(0), finishedAt: at(910) });
+  });
+
   test("ignores an event that it has seen, so a repeated stream changes nothing", () => {
     const events = journal(
       [0, "run_started"],

@@ -16,6 +16,8 @@ export type TaskState = {
   scheduledAt: string | null;
   startedAt: string | null;
   finishedAt: string | null;
+  /** Whether it waited in between: then its work began when it was first scheduled. */
+  suspended: boolean;
   /** When the next try is due, while a failed attempt is tried again. */
   retryAt: string | null;
   decision: Decision | null;
@@ -102,6 +104,7 @@ function fresh(path: string, node: string, visit: number): TaskState {
     scheduledAt: null,
     startedAt: null,
     finishedAt: null,
+    suspended: false,
     retryAt: null,
     decision: null,
     error: null,
@@ -174,7 +177,7 @@ function taskEvent(fold: RunFold, event: JournalEvent, path: string, node: strin
   const finish = (status: TaskStatus) => {
     task.status = status;
     task.finishedAt = event.at;
-    task.startedAt = text(timing.started_at) ?? task.startedAt;
+    if (!task.suspended) task.startedAt = text(timing.started_at) ?? task.startedAt;
     task.worker = text(timing.worker) ?? task.worker;
     task.attempt = count(event.attempt) ?? task.attempt;
     task.retryAt = null;
@@ -223,6 +226,8 @@ function taskEvent(fold: RunFold, event: JournalEvent, path: string, node: strin
       break;
     case "task_suspended":
       task.status = "waiting";
+      task.suspended = true;
+      task.startedAt ??= task.scheduledAt;
       task.attempt = count(event.attempt) ?? task.attempt;
       break;
     case "task_resumed":
@@ -247,7 +252,7 @@ export function applyNotice(fold: RunFold, notice: LiveNotice): RunFold {
   fold.tasks[notice.path] = next;
   if (notice.kind === "task_started") {
     next.status = "running";
-    next.startedAt = notice.at;
+    if (!next.suspended) next.startedAt = notice.at;
     next.retryAt = null;
     next.attempt = notice.attempt ?? next.attempt;
   }

@@ -72,7 +72,8 @@ function cameFrom(event: JournalEvent): string {
   return Object.keys(obj(previous.sources)).join(", ");
 }
 
-function waitWords(wait: Json): string {
+/** What one wait of a suspended task is for. */
+export function waitWords(wait: Json): string {
   const one = obj(wait);
   const until = typeof one.due_us === "number" ? clock(new Date(one.due_us / 1000).toISOString()) : "";
   if (one.kind === "timer") return `until ${until}`;

@@ -30,16 +30,17 @@ export function sizeOf(
   node: GraphNode,
   outs: readonly GraphEdge[],
   { direction, density, measure }: { direction: Direction; density: Density; measure: Measure },
+  loops = false,
 ): Size {
-  const pills = outs.filter((edge) => edge.label !== null).map((edge) => measure(edge.label ?? "", "pill") + 18);
+  const pills = outs.filter((edge) => edge.kind === "label").map((edge) => measure(edge.label ?? "", "pill") + 18);
   if (isPill(node, outs.length > 0)) {
     if (density === "compact" && direction === "right") return { width: 32, height: 32 };
     return { width: Math.ceil(measure(node.id, "title")) + 72, height: 32 };
   }
   const across = direction === "down" ? pills.reduce((sum, width) => sum + width + 14, 0) : 0;
-  const along = direction === "right" ? pills.length * 26 + 8 : 0;
+  const along = direction === "right" && pills.length > 0 ? (pills.length + 1) * 24 : 0;
   if (density === "compact") {
-    const width = 66 + Math.max(measure(node.id, "title") * 0.93, measure(node.class, "class") + 40);
+    const width = 72 + Math.max(measure(node.id, "title") * 0.93 + (loops ? 22 : 0), measure(node.class, "class") + 34);
     return {
       width: Math.ceil(clamp(Math.max(width, across), 160, Math.max(184, across))),
       height: Math.max(48, along),
@@ -52,12 +53,35 @@ export function sizeOf(
   };
 }
 
+/** Plain ways out share one handle; each label, error and way back has its own, and so has each route of a wide card. */
+function outPort(edge: GraphEdge, right: boolean): string {
+  const shared = edge.label === null && !edge.back && (edge.kind === "next" || (edge.kind === "route" && right));
+  return shared ? `${edge.source} out` : `${edgeId(edge)} out`;
+}
+
+/** Ways in meet at one point where the track runs to the right; from above, each has its place on the wide side. */
+function inPort(edge: GraphEdge, right: boolean): string {
+  return right && !edge.back ? `${edge.target} in` : `${edgeId(edge)} in`;
+}
+
 export type EngineGraph = {
   id: string;
   layoutOptions: Record<string, string>;
-  children: { id: string; width: number; height: number; layoutOptions?: Record<string, string> }[];
+  children: {
+    id: string;
+    width: number;
+    height: number;
+    layoutOptions: Record<string, string>;
+    ports: { id: string; layoutOptions: Record<string, string> }[];
+  }[];
   edges: { id: string; sources: string[]; targets: string[]; layoutOptions?: Record<string, string> }[];
 };
+
+/** Where the track runs to the right, the labels on it need their width between the cards. */
+function gapRight(edges: readonly GraphEdge[], measure: Measure): number {
+  const labels = edges.filter((edge) => edge.kind === "label").map((edge) => measure(edge.label ?? "", "pill") + 46);
+  return Math.ceil(Math.max(44, edges.some((edge) => edge.kind === "error") ? 104 : 0, ...labels));
+}
 
 export function toEngine(
   graph: Graph,
@@ -67,7 +91,7 @@ export function toEngine(
   const edges = graph.edges.filter((edge) => known.has(edge.source) && known.has(edge.target));
   const outs = new Map<string, GraphEdge[]>();
   for (const edge of edges) outs.set(edge.source, [...(outs.get(edge.source) ?? []), edge]);
-  const labelled = edges.some((edge) => edge.label !== null);
+  const loops = edges.some((edge) => edge.back);
   const right = options.direction === "right";
   return {
     id: "root",
@@ -75,7 +99,7 @@ export function toEngine(
       "elk.algorithm": "layered",
       "elk.direction": right ? "RIGHT" : "DOWN",
       "elk.edgeRouting": "ORTHOGONAL",
-      "elk.layered.spacing.nodeNodeBetweenLayers": right ? (labelled ? "72" : "44") : "36",
+      "elk.layered.spacing.nodeNodeBetweenLayers": String(right ? gapRight(edges, options.measure) : 36),
       "elk.spacing.nodeNode": right ? "28" : "56",
       "elk.spacing.edgeNode": "20",
       "elk.spacing.edgeEdge": "14",
@@ -88,15 +112,27 @@ export function toEngine(
       "elk.separateConnectedComponents": "true",
       "elk.padding": "[top=8,left=8,bottom=8,right=8]",
     },
-    children: graph.nodes.map((node) => ({
-      id: node.id,
-      ...sizeOf(node, outs.get(node.id) ?? [], options),
-      ...(node.start && { layoutOptions: { "elk.layered.layering.layerConstraint": "FIRST" } }),
-    })),
+    children: graph.nodes.map((node) => {
+      const own = outs.get(node.id) ?? [];
+      const leaving = own.map((edge) => outPort(edge, right));
+      const arriving = edges.filter((edge) => edge.target === node.id).map((edge) => inPort(edge, right));
+      return {
+        id: node.id,
+        ...sizeOf(node, own, options, loops),
+        layoutOptions: {
+          "elk.portConstraints": "FIXED_SIDE",
+          ...(node.start && { "elk.layered.layering.layerConstraint": "FIRST" }),
+        },
+        ports: [
+          ...[...new Set(arriving)].map((id) => ({ id, layoutOptions: { "elk.port.side": right ? "WEST" : "NORTH" } })),
+          ...[...new Set(leaving)].map((id) => ({ id, layoutOptions: { "elk.port.side": right ? "EAST" : "SOUTH" } })),
+        ],
+      };
+    }),
     edges: edges.map((edge) => ({
       id: edgeId(edge),
-      sources: [edge.source],
-      targets: [edge.target],
+      sources: [outPort(edge, right)],
+      targets: [inPort(edge, right)],
       layoutOptions: { "elk.layered.priority.direction": edge.back ? "0" : "10" },
     })),
   };

@@ -85,7 +85,7 @@ export function countsSentence(counts: TaskCounts): string {
   return parts.join(", ");
 }
 
-export type RunAction = "pause" | "resume" | "cancel" | "retry" | "fork" | "signal";
+export type RunAction = "pause" | "resume" | "cancel" | "retry" | "fork";
 
 /** What a person may ask of a run in this status. The server has the last word. */
 export function actionsOf(status: RunStatus): RunAction[] {
@@ -93,9 +93,9 @@ export function actionsOf(status: RunStatus): RunAction[] {
     case "queued":
     case "running":
     case "waiting":
-      return ["fork", "signal", "pause", "cancel"];
+      return ["fork", "pause", "cancel"];
     case "paused":
-      return ["fork", "signal", "resume", "cancel"];
+      return ["fork", "resume", "cancel"];
     case "cancelling":
       return ["fork"];
     case "failed":
@@ -106,5 +106,5 @@ export function actionsOf(status: RunStatus): RunAction[] {
   }
 }
 
-/** A run's id as people read it out: the first characters of its random part. */
-export const shortId = (id: string): string => id.replace(/^[a-z]+_/, "").slice(0, 5);
+/** A run's id as people read it out: its last characters. The first ones tell the time, and are alike for runs of one hour. */
+export const shortId = (id: string): string => id.slice(-5);

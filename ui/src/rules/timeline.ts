@@ -1,6 +1,7 @@
 /** When each task worked, waited, failed or paused before a retry; and a time axis that folds long waits. */
 import type { JournalEvent, Json, TaskStatus } from "@/api/types";
 import type { RunFold } from "./fold";
+import { waitWords } from "./journal";
 import { duration, micros } from "./time";
 
 export type SegmentKind = "work" | "wait" | "failed" | "pause" | "doubt";
@@ -14,6 +15,8 @@ export type Lane = {
   segments: Segment[];
   steps: { name: string; from: number; to: number; failed: boolean }[];
   words: string;
+  /** What it waits for now, in words; empty if it does not wait. */
+  waits: string;
 };
 
 type Building = Lane & { at: number; waiting: Segment | null };
@@ -38,6 +41,7 @@ export function lanes(events: readonly JournalEvent[], fold: RunFold): Lane[] {
         segments: [],
         steps: [],
         words: "",
+        waits: "",
         waiting: null,
       };
       byPath.set(event.path, lane);
@@ -50,7 +54,8 @@ export function lanes(events: readonly JournalEvent[], fold: RunFold): Lane[] {
     if (status === "running") {
       lane.segments.push({ kind: "work", from: Math.max(at, task?.startedAt ? micros(task.startedAt) : at), to: null });
     }
-    return { ...lane, status, words: laneWords({ ...lane, status }) };
+    const waits = status === "waiting" ? lane.waits || "waits for its next try" : "";
+    return { ...lane, status, waits, words: laneWords({ ...lane, status }) };
   });
 }
 
@@ -77,6 +82,7 @@ function advance(lane: Building, event: JournalEvent, at: number): void {
       break;
     case "task_suspended":
       close();
+      lane.waits = `waits ${(Array.isArray(event.waits) ? event.waits : []).map(waitWords).join(", or ")}`;
       if (at > lane.at) lane.segments.push({ kind: "work", from: lane.at, to: at });
       begin("wait");
       break;
@@ -107,17 +113,16 @@ function advance(lane: Building, event: JournalEvent, at: number): void {
   lane.at = at;
 }
 
-function laneWords(lane: Omit<Lane, "words">): string {
+function laneWords(lane: Omit<Lane, "words" | "waits">): string {
   const sum = (kind: SegmentKind) =>
     lane.segments.reduce((total, one) => total + (one.kind === kind && one.to !== null ? one.to - one.from : 0), 0);
   const failed = lane.segments.filter((one) => one.kind === "failed").length;
   const parts: string[] = [];
-  if (lane.status === "waiting") parts.push("waits");
-  else if (lane.status === "in_doubt") parts.push("in doubt");
+  if (lane.status === "in_doubt") parts.push("in doubt");
   else if (lane.status === "skipped" || lane.status === "cancelled" || lane.status === "ready") parts.push(lane.status);
   if (failed > 0) parts.push(failed === 1 ? "1 try failed" : `${failed} tries failed`);
   const [work, wait] = [sum("work"), sum("wait")];
-  if (lane.status === "completed" && work > 0) parts.push(duration(work));
+  if (lane.status === "completed" && lane.segments.length > 0) parts.push(duration(work));
   if (wait > 0 && lane.status !== "waiting") parts.push(`waited ${duration(wait)}`);
   if (lane.steps.length > 0) parts.push(lane.steps.length === 1 ? "1 step" : `${lane.steps.length} steps`);
   return parts.join(" · ");
@@ -128,6 +133,8 @@ export type Piece = { from: number; to: number; x0: number; x1: number; folded: 
 export type Scale = { pieces: Piece[]; span: number; at: (time: number) => number };
 
 const FOLDED_SHARE = 0.12;
+/** Shorter waits are no hindrance to reading, however short the run. */
+const FOLDED_LEAST_US = 5_000_000;
 
 /**
  * An axis from `start` to `end` on which every wait that would take more than a quarter of it is folded to a narrow
@@ -139,7 +146,7 @@ export function timeScale(all: readonly Lane[], start: number, end: number, unfo
   const folded: { from: number; to: number }[] = [];
   let left = stop - start;
   for (const gap of quiet.sort((a, b) => b.to - b.from - (a.to - a.from))) {
-    if (folded.length >= 4 || gap.to - gap.from <= left / 4) break;
+    if (folded.length >= 4 || gap.to - gap.from <= Math.max(left / 4, FOLDED_LEAST_US)) break;
     folded.push(gap);
     left -= gap.to - gap.from;
   }

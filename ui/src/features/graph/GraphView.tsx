@@ -218,7 +218,7 @@ function useDrawing({
       list.push({
         x: start.x - source.x,
         y: start.y - source.y,
-        look: edge.kind === "error" ? "err" : look,
+        look: edge.kind === "error" && look !== "off" ? "err" : look,
         label: edge.kind === "label" ? edge.label : null,
         chosen,
       });

@@ -54,7 +54,7 @@ export const NodeCard = memo(function NodeCard({ data }: NodeProps<CardNode>) {
         type="button"
         className={classes.filter(Boolean).join(" ")}
         onClick={() => data.onSelect(node.id)}
-        aria-label={spoken}
+        aria-label={round ? spoken : undefined}
         aria-pressed={selected}
         title={round || node.id.length > 30 ? node.id : undefined}
       >
@@ -66,7 +66,7 @@ export const NodeCard = memo(function NodeCard({ data }: NodeProps<CardNode>) {
         port.label !== null ? (
           <span
             key={`${port.x}:${port.y}`}
-            className={`hl${port.chosen ? " chosen" : port.look === "off" ? " off" : ""}`}
+            className={`hl${direction === "right" ? " beside" : ""}${port.chosen ? " chosen" : port.look === "off" ? " off" : ""}`}
             style={{ left: port.x, top: port.y }}
           >
             {port.label}
@@ -102,7 +102,7 @@ function PillBody({ data, round }: { data: CardData; round: boolean }) {
     <span className="hd">
       <Icon name={data.icon} size={14} className="i2" />
       <span className="ti t12">{middleCut(data.node.id, 34)}</span>
-      {shape && <StatusIcon shape={shape} size={14} />}
+      {task && shape && <StatusIcon shape={shape} size={14} label={taskLook(task.status).word} />}
     </span>
   );
 }
@@ -119,7 +119,13 @@ function CardBody({ data }: { data: CardData }) {
         <span className="line">
           <span className="ti cut sp">{middleCut(node.id, 34)}</span>
           {look.visits > 1 && <span className="visits num">{look.visits}×</span>}
-          {look.task && <StatusIcon shape={taskLook(look.task.status).shape} size={small ? 14 : 16} />}
+          {look.task && (
+            <StatusIcon
+              shape={taskLook(look.task.status).shape}
+              size={small ? 14 : 16}
+              label={taskLook(look.task.status).word}
+            />
+          )}
         </span>
         <span className="line">
           <span className="cl cut sp">{node.class}</span>

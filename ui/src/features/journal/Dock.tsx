@@ -136,7 +136,7 @@ function RunOutput({ run, feed }: { run: Run | RunSummary; feed: RunFeed }) {
   return (
     <div className="two scroll">
       <div>
-        <h3 className="h3">Output</h3>
+        <h2 className="h3">Output</h2>
         {run.status === "succeeded" ? (
           <JsonView value={output ?? null} label="Output of the run" />
         ) : (
@@ -146,7 +146,7 @@ function RunOutput({ run, feed }: { run: Run | RunSummary; feed: RunFeed }) {
         )}
       </div>
       <div>
-        <h3 className="h3">Input</h3>
+        <h2 className="h3">Input</h2>
         <JsonView value={input ?? null} label="Input of the run" />
       </div>
     </div>

@@ -127,10 +127,30 @@ function LaneRow({
               />
             );
           })}
-          <span
-            className={`tt${lane.status === "waiting" ? " c-wait m" : ""}`}
-            style={{ left: `calc(${percent(last * DRAWN)} + 8px)` }}
-          >
+          {scale.pieces
+            .filter(
+              (piece) =>
+                piece.folded &&
+                lane.segments.some(
+                  (one) => one.kind === "wait" && one.from <= piece.from && (one.to ?? end) >= piece.to,
+                ),
+            )
+            .map((piece) => (
+              <i
+                key={`fold${piece.from}`}
+                className="brk"
+                style={{ left: percent(((piece.x0 + piece.x1) / 2) * DRAWN) }}
+              />
+            ))}
+          {lane.waits && (
+            <span
+              className="tt over"
+              style={{ left: `calc(${percent(scale.at(lane.segments.at(-1)?.from ?? lane.from) * DRAWN)} + 8px)` }}
+            >
+              {lane.waits}
+            </span>
+          )}
+          <span className="tt" style={{ left: `calc(${percent(last * DRAWN)} + 8px)` }}>
             {lane.words}
           </span>
         </span>

@@ -2,10 +2,12 @@ import { useQuery } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
 import { classesQuery } from "@/api/queries";
 import type { Json, JsonObject, NodeClass } from "@/api/types";
+import { useOverview } from "@/api/useOverview";
 import { Problem } from "@/app/errors";
 import { nodesRoute } from "@/app/router";
 import { Icon, type IconName, isIconName } from "@/design/icons";
-import { CopyButton, JsonView } from "@/design/Json";
+import { JsonView } from "@/design/Json";
+import { Prose } from "@/design/Prose";
 import { useTitle } from "@/design/useTitle";
 import { Bars } from "@/features/runs/RunsPage";
 import { iconOf } from "@/rules/drawing";
@@ -16,6 +18,7 @@ export function NodesPage() {
   const search = nodesRoute.useSearch();
   const navigate = nodesRoute.useNavigate();
   useTitle("Nodes");
+  useOverview();
   const classes = useQuery(classesQuery);
   const [text, setText] = useState("");
   const groups = useMemo(() => {
@@ -61,7 +64,7 @@ export function NodesPage() {
             )}
             {groups.map(([family, members]) => (
               <section key={family} aria-label={family}>
-                <h2 className="family">{family || "other"}</h2>
+                <h2 className="family">{family ? family.charAt(0).toUpperCase() + family.slice(1) : "Other"}</h2>
                 <ul>
                   {members.map((one) => (
                     <li key={one.name}>
@@ -74,7 +77,9 @@ export function NodesPage() {
                         <Tile one={one} />
                         <span className="sp">
                           <span className="b cut node-name">{one.title || one.name}</span>
-                          <span className="t11 i3 cut node-name">{one.summary}</span>
+                          <span className="t11 i3 cut node-name">
+                            <Prose text={one.summary} />
+                          </span>
                         </span>
                       </button>
                     </li>
@@ -119,7 +124,14 @@ function Docs({ one }: { one: NodeClass }) {
           </div>
         </div>
       </header>
-      <p className="docs-text">{one.description || one.summary}</p>
+      <p className="docs-lead">
+        <Prose text={one.summary} />
+      </p>
+      {one.description && one.description !== one.summary && (
+        <p className="docs-text i2">
+          <Prose text={one.description} />
+        </p>
+      )}
       <section>
         <h3 className="h3">Effect</h3>
         <p className="t12">
@@ -159,7 +171,9 @@ function Docs({ one }: { one: NodeClass }) {
                   </td>
                   <td className="i2">{row.type}</td>
                   <td className="mono i2">{row.default}</td>
-                  <td className="i2">{row.description}</td>
+                  <td className="i2">
+                    <Prose text={row.description} />
+                  </td>
                 </tr>
               ))}
             </tbody>
@@ -167,10 +181,7 @@ function Docs({ one }: { one: NodeClass }) {
         )}
       </section>
       <section>
-        <h3 className="h3">
-          <span className="sp">In a document</span>
-          <CopyButton text={example} label="Copy the example" />
-        </h3>
+        <h3 className="h3">In a document</h3>
         <JsonView value={JSON.parse(example) as Json} label="Example" />
       </section>
       {one.output_schema && (

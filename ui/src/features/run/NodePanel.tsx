@@ -7,6 +7,7 @@ import { Problem } from "@/app/errors";
 import { PANEL_TABS, type PanelTab } from "@/app/router";
 import { Icon, type IconName, isIconName } from "@/design/icons";
 import { CopyButton, JsonView } from "@/design/Json";
+import { Prose } from "@/design/Prose";
 import { StatusIcon, TaskStatusText } from "@/design/status";
 import { useDrag } from "@/design/useDrag";
 import { iconOf } from "@/rules/drawing";
@@ -149,7 +150,9 @@ function ErrorBox({ error, task }: { error: RunError; task: TaskState }) {
             </span>
           )}
         </div>
-        <div className="t12 i2 wrap">{error.message}</div>
+        <div className="t12 i2 wrap">
+          <Prose text={error.message} />
+        </div>
         {details && <pre className="t11 i2 wrap mono">{JSON.stringify(details, null, 2)}</pre>}
       </div>
     </div>
@@ -364,7 +367,9 @@ function Settings({
       {declared && (
         <section className="sec">
           <div className="m">{declared.title || declared.name}</div>
-          <p className="t12 i2">{declared.summary || declared.description}</p>
+          <p className="t12 i2">
+            <Prose text={declared.summary || declared.description} />
+          </p>
           <div className="row marks">
             <span className="tag">{node?.effect ?? declared.effect}</span>
             {declared.decides && <span className="tag iris">decides</span>}
@@ -392,7 +397,9 @@ function Settings({
             {detail.waiting_for && (
               <>
                 <dt>Waits for</dt>
-                <dd>{detail.waiting_for.sentence}</dd>
+                <dd>
+                  <Prose text={detail.waiting_for.sentence} />
+                </dd>
               </>
             )}
           </dl>

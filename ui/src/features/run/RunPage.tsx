@@ -5,6 +5,7 @@ import type { RunSummary } from "@/api/types";
 import { Problem } from "@/app/errors";
 import { type PanelTab, runRoute } from "@/app/router";
 import { Icon } from "@/design/icons";
+import { Prose } from "@/design/Prose";
 import { RunChip, StatusIcon } from "@/design/status";
 import { useNow } from "@/design/useNow";
 import { useTitle } from "@/design/useTitle";
@@ -177,9 +178,8 @@ export function RunBanner({
   onNode: (node: string) => void;
 }) {
   const { run, fold, tasks } = view;
-  const now = useNow(1000);
   if (!run) return null;
-  const banner = bannerOf(run, fold, tasks, now * 1000);
+  const banner = bannerOf(run, fold, tasks);
   if (!banner) return null;
   const { node } = banner;
   const shape = run.status === "paused" ? "paused" : run.status === "cancelling" ? "cancelling" : SHAPES[banner.tone];
@@ -190,7 +190,14 @@ export function RunBanner({
     <div className={`why ${banner.tone}`} role={banner.tone === "fail" ? "alert" : "status"}>
       <StatusIcon shape={shape} />
       <span className="sp wrap">
-        <b className="b">{banner.title}</b> {banner.detail && <span className="i2">{`— ${banner.detail}`}</span>}
+        <b className="b">
+          <Prose text={banner.title} />
+        </b>{" "}
+        {banner.detail && (
+          <span className="i2">
+            — <Prose text={banner.detail} />
+          </span>
+        )}
       </span>
       {node && banner.tone === "fail" && (
         <button type="button" className="m linkish nw" onClick={() => onNode(node)}>

@@ -52,16 +52,9 @@ export function RunButtons({
   const { run } = view;
   if (!run) return null;
   const allowed = new Set(actionsOf(run.status));
-  const waitsForSignal = run.waiting_for?.wakers.some((waker) => waker.kind === "signal") ?? false;
   const { ask, turn } = actions;
   return (
     <>
-      {allowed.has("signal") && waitsForSignal && !brief && (
-        <button type="button" className="btn sm" onClick={() => ask({ what: "signal", name: null })}>
-          <Icon name="bolt" size={14} />
-          Send signal…
-        </button>
-      )}
       {allowed.has("fork") && !brief && (
         <button type="button" className="btn sm" onClick={() => ask({ what: "fork" })}>
           <Icon name="fork" size={14} />

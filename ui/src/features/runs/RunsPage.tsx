@@ -9,6 +9,7 @@ import { Problem } from "@/app/errors";
 import { isTyping } from "@/app/Frame";
 import { type RunsSearch, runsRoute } from "@/app/router";
 import { Icon } from "@/design/icons";
+import { Prose } from "@/design/Prose";
 import { RunStatusText, StatusIcon } from "@/design/status";
 import { useMedia } from "@/design/useMedia";
 import { useNow } from "@/design/useNow";
@@ -286,7 +287,7 @@ function List({
           Started <Icon name="cd" size={12} />
         </span>
         <span className="right">Duration</span>
-        <span>How long</span>
+        <span>Length</span>
       </div>
       {loading && <Bars />}
       {!loading && rows.length === 0 && (
@@ -326,7 +327,7 @@ function Row({ run, top, on }: { run: RunSummary; top: number; on: boolean }) {
               <StatusIcon shape="doubt" size={14} />
             </b>
           )}
-          {words.text}
+          <Prose text={words.text} />
         </span>
         <span className="c5">
           {Object.entries(run.labels).map(([key, value]) => (

@@ -153,7 +153,11 @@ export default function Editor({ initial, known, problems, onChange, onHistory, 
           hover(now),
           problemsExtension(),
           keymap.of([...closeBracketsKeymap, ...defaultKeymap, ...searchKeymap, ...historyKeymap, indentWithTab]),
-          EditorView.contentAttributes.of({ "aria-label": "Workflow document, JSON", spellcheck: "false" }),
+          EditorView.contentAttributes.of({
+            "aria-label": "Workflow document, JSON",
+            spellcheck: "false",
+            tabindex: "0",
+          }),
           EditorView.updateListener.of((update) => {
             if (update.docChanged) latest.current.onChange(update.state.doc.toString());
             if (update.docChanged) {

@@ -5,6 +5,7 @@ import { workflowQuery, workflowsQuery } from "@/api/queries";
 import type { Graph, WorkflowSummary } from "@/api/types";
 import { Icon } from "@/design/icons";
 import { CopyButton } from "@/design/Json";
+import { Prose } from "@/design/Prose";
 import { TrackDrawing } from "@/design/TrackDrawing";
 import { RunDialog } from "@/features/workbench/RunDialog";
 import "./workflows.css";
@@ -73,8 +74,12 @@ function Example({ workflow, graph, onRun }: { workflow: WorkflowSummary; graph:
       <div className="gr">{graph ? <TrackDrawing graph={graph} /> : <div className="gr-empty" />}</div>
       <h3 className="b cut">{workflow.name}</h3>
       <p className="t12 i2 ex-what">
-        {workflow.description ||
-          (graph ? `${graph.nodes.length} nodes, version ${workflow.version}.` : `Version ${workflow.version}.`)}
+        <Prose
+          text={
+            workflow.description ||
+            (graph ? `${graph.nodes.length} nodes, version ${workflow.version}.` : `Version ${workflow.version}.`)
+          }
+        />
       </p>
       <div className="row">
         <button type="button" className="btn sm" onClick={onRun}>

@@ -2,6 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
 import { useMemo } from "react";
 import { versionQuery, versionsQuery } from "@/api/queries";
+import { useOverview } from "@/api/useOverview";
 import { Problem } from "@/app/errors";
 import { versionsRoute } from "@/app/router";
 import { Icon } from "@/design/icons";
@@ -16,6 +17,7 @@ export function VersionsPage() {
   const { name } = versionsRoute.useParams();
   const search = versionsRoute.useSearch();
   useTitle(`Versions of ${name}`);
+  useOverview();
   const versions = useQuery(versionsQuery(name));
   const rows = useMemo(() => [...(versions.data ?? [])].sort((a, b) => b.version - a.version), [versions.data]);
   const latest = rows[0]?.version ?? 0;
@@ -103,7 +105,7 @@ function Diff({ name, version, latest }: { name: string; version: number; latest
       <section className="scroll diff-lines" tabIndex={0} aria-label="Lines">
         {lines.map((line, i) => (
           <div key={i} className={`dl ${line.kind}`}>
-            <i>{line.before ?? ""}</i>
+            {version > 1 && <i>{line.before ?? ""}</i>}
             <i>{line.after ?? ""}</i>
             <b>{line.kind === "added" ? "+" : line.kind === "removed" ? "−" : ""}</b>
             <code>{line.text}</code>

@@ -7,6 +7,7 @@ import { useOverview } from "@/api/useOverview";
 import { Problem } from "@/app/errors";
 import { isTyping } from "@/app/Frame";
 import { Icon } from "@/design/icons";
+import { Prose } from "@/design/Prose";
 import { RunStatusText } from "@/design/status";
 import { TrackDrawing } from "@/design/TrackDrawing";
 import { useTitle } from "@/design/useTitle";
@@ -127,13 +128,15 @@ function Card({
         </Link>
         <span className="t12 i3 regular nw">version {one.version}</span>
       </h2>
-      <p className="t12 i2 ex-what cut">{one.description || (graph ? `${graph.nodes.length} nodes` : "")}</p>
+      <p className="t12 i2 ex-what two-lines">
+        <Prose text={one.description || (graph ? `${graph.nodes.length} nodes` : "")} />
+      </p>
       <div className="row ex-last t12">
         {last ? (
           <>
             <RunStatusText status={last.status} size={14} />
             <Link to="/runs/$id" params={{ id: last.id }} className="i2 cut plain">
-              {rowSentence(last).text}
+              <Prose text={rowSentence(last).text} />
             </Link>
             <span className="sp" />
             <span className="num i3 nw" title={exact(last.created_at)}>
