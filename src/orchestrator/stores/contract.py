@@ -331,7 +331,8 @@ class WorkflowRow(Struct, frozen=True, kw_only=True):
 
 
 class QueueWake(Struct, frozen=True, kw_only=True):
-    """Rows became due in these queues. A hint: it may be lost, late or repeated."""
+    """Rows of these queues became due, or were written to fall due later (claim again, and learn when). A hint: it may
+    be lost, late or repeated."""
 
     queues: Sequence[str]
 

@@ -79,7 +79,6 @@ class _Run:
 
     run_id: str
     namespace: str
-    number: int
     index: RunIndex
     held: bool = False
     summary: bytes = b""
@@ -176,7 +175,7 @@ class MemoryStore:
         if run is None:
             if commit.expected != 0 or commit.index is None or commit.run_id in self._runs:
                 return CommitAnswer(outcome=Outcome.CONFLICT, seq=0, now_us=now)
-            run = _Run(commit.run_id, commit.namespace, len(self._runs) + 1, commit.index)
+            run = _Run(commit.run_id, commit.namespace, commit.index)
             self._runs[commit.run_id] = run
         elif commit.expected not in (None, seq) or commit.expected == 0:
             return CommitAnswer(outcome=Outcome.CONFLICT, seq=seq, now_us=now)
@@ -455,18 +454,18 @@ class MemoryStore:
         """Newest first."""
         self._check_open()
         limit = check_limit(limit)
-        parts = None if cursor is None else unpack_cursor("runs", cursor, int, int)
-        before = None if parts is None else (cursor_int(parts[0]), cursor_int(parts[1]))
+        parts = None if cursor is None else unpack_cursor("runs", cursor, int, str)
+        before = None if parts is None else (cursor_int(parts[0]), str(parts[1]))
         with self._lock:
             runs = sorted(
                 (run for run in self._runs.values() if _matches(run, where)),
-                key=lambda run: (run.index.created_us, run.number),
+                key=lambda run: (run.index.created_us, run.run_id),
                 reverse=True,
             )
-            rest = [run for run in runs if before is None or (run.index.created_us, run.number) < before]
+            rest = [run for run in runs if before is None or (run.index.created_us, run.run_id) < before]
             page = rest[:limit]
             more = (
-                pack_cursor("runs", page[-1].index.created_us, page[-1].number) if len(rest) > limit else None
+                pack_cursor("runs", page[-1].index.created_us, page[-1].run_id) if len(rest) > limit else None
             )
             return Page(items=[_line(run) for run in page], cursor=more)
 

@@ -296,6 +296,13 @@ async def test_a_value_that_cannot_be_stored_fails_alone(harness: Harness) -> No
     assert [await harness.seq(run_id) for run_id in ("one", "two")] == [1, 1]
 
 
+async def test_an_error_text_that_is_not_unicode_is_stored_all_the_same(harness: Harness) -> None:
+    assert (await harness.commit("run", index=index_of(error="bad \ud800 and \x00"))).outcome is Outcome.OK
+    run = await harness.store.get_run("run")
+    assert run is not None
+    assert run.index.error == "bad ? and \x00"
+
+
 async def test_a_bug_of_ours_fails_its_own_job_only(harness: Harness) -> None:
     store = harness.store
     assert isinstance(store, SqliteStore)

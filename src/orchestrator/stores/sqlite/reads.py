@@ -80,8 +80,8 @@ _REST = """
             WHERE l.run = runs.key AND l.label = wanted.key AND l.value = wanted.value)))
 """
 _PAGE = """
-  AND runs.created_us > :after AND runs.created_us <= :at AND (runs.created_us < :at OR runs.key < :key)
-ORDER BY runs.created_us DESC, runs.key DESC LIMIT :limit
+  AND runs.created_us > :after AND runs.created_us <= :at AND (runs.created_us < :at OR runs.run_id < :id)
+ORDER BY runs.created_us DESC, runs.run_id DESC LIMIT :limit
 """
 _LISTS = {
     "time": _LINE + "FROM runs INDEXED BY runs_by_time WHERE runs.namespace = :namespace" + _REST + _PAGE,
@@ -108,7 +108,7 @@ _LISTS = {
     "label": _LINE + "FROM labels JOIN runs ON runs.key = labels.run "
     "WHERE labels.namespace = :namespace AND labels.label = :label AND labels.value = :value"
     + _REST
-    + _PAGE.replace("runs.created_us", "labels.created_us").replace("runs.key", "labels.run"),
+    + _PAGE.replace("runs.created_us", "labels.created_us"),
 }
 """One statement for each index that a list may walk. It walks newest first, and stops when the page is full."""
 
@@ -248,11 +248,12 @@ def get_run(connection: Connection, run_id: str) -> RunRow | None:
 
 def list_runs(connection: Connection, where: RunFilter, limit: int, cursor: str | None) -> Page[RunRow]:
     """Runs that fulfil the filter, newest first."""
-    at, key = _FAR, _FAR
+    at, before = _FAR, ""
     if cursor is not None:
-        at, key = map(cursor_int, unpack_cursor("runs", cursor, int, int))
+        first, second = unpack_cursor("runs", cursor, int, str)
+        at, before = cursor_int(first), str(second)
     if where.created_before_us is not None and where.created_before_us <= at:
-        at, key = where.created_before_us - 1, _FAR
+        at, before = where.created_before_us, ""
     label, value = next(iter(where.labels.items()), (None, None))
     bindings: dict[str, Value] = {
         "namespace": where.namespace,
@@ -267,7 +268,7 @@ def list_runs(connection: Connection, where: RunFilter, limit: int, cursor: str 
         "label": label,
         "value": value,
         "at": at,
-        "key": key,
+        "id": before,
         "limit": limit + 1,
     }
     found: list[Row] = []
@@ -275,16 +276,16 @@ def list_runs(connection: Connection, where: RunFilter, limit: int, cursor: str 
         bindings["status"] = status
         found += connection.execute(_LISTS[_index_for(where)], bindings).fetchall()
     if len(where.statuses) > 1:  # each status gave its newest, in order
-        found = sorted(dict.fromkeys(found), key=_newest_first)
+        found = sorted(dict.fromkeys(found), key=_age, reverse=True)
     items = [_line(row) for row in found[:limit]]
     more = None
     if len(found) > limit:
-        more = pack_cursor("runs", int_of(found[limit - 1][5]), int_of(found[limit - 1][0]))
+        more = pack_cursor("runs", int_of(found[limit - 1][5]), text_of(found[limit - 1][6]))
     return Page(items=items, cursor=more)
 
 
-def _newest_first(row: Row) -> tuple[int, int]:
-    return -int_of(row[5]), -int_of(row[0])
+def _age(row: Row) -> tuple[int, str]:
+    return int_of(row[5]), text_of(row[6])
 
 
 def _walks_statuses(where: RunFilter) -> bool:
