@@ -11,8 +11,11 @@ def main() -> None:
     from orchestrator.cli import quickly
 
     quickly.begin()
-    from orchestrator.cli.app import app
-    from orchestrator.cli.runs import runs
+    try:
+        from orchestrator.cli.app import app
+        from orchestrator.cli.runs import runs
 
-    app.add_typer(runs)
-    app(prog_name="orchestrator")
+        app.add_typer(runs)
+        app(prog_name="orchestrator")
+    except KeyboardInterrupt:  # before a command began
+        raise SystemExit(130) from None

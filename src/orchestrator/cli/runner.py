@@ -108,19 +108,20 @@ def _cancelling(service: Service, run_id: str, progress: Progress) -> Generator[
     left = asyncio.Event()
     asked: list[asyncio.Task[None]] = []
 
-    async def cancel() -> None:
+    async def cancel(why: str) -> None:
         with contextlib.suppress(Conflict):  # it has ended meanwhile
-            await service.cancel(run_id, reason="Ctrl-C in the terminal")
+            await service.cancel(run_id, reason=f"{why} at `orchestrator run`")
 
-    def interrupt() -> None:
+    def interrupt(number: int) -> None:
         if asked:
             left.set()
             return
-        progress.line("warning", "Ctrl-C: the run is being cancelled; again to leave at once")
-        asked.append(asyncio.create_task(cancel()))
+        why = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        progress.line("warning", f"{why}: the run is being cancelled; again to leave at once")
+        asked.append(asyncio.create_task(cancel(why)))
 
-    def handle(_number: int, _frame: object) -> None:
-        loop.call_soon_threadsafe(interrupt)
+    def handle(number: int, _frame: object) -> None:
+        loop.call_soon_threadsafe(interrupt, number)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
