@@ -1,6 +1,6 @@
 """`apply(state, event)`: what each event does to the state. No choices are made here, only recorded ones followed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -66,7 +66,7 @@ def apply(state: RunState, event: Event) -> None:
         _move_run(state, status, event.at)
 
 
-def fold(state: RunState, events: list[Event]) -> RunState:
+def fold(state: RunState, events: Iterable[Event]) -> RunState:
     """Advance the state by several events; gives the same state back."""
     for event in events:
         apply(state, event)

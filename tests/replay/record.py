@@ -1,0 +1,202 @@
+"""Makes the golden journals of a release: `python -m tests.replay.record 0.1.0`.
+
+Journals are added with each release and never edited: what stands in `journals/` was written by the release that it is
+named for. So this refuses to write a folder that is there.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from orchestrator.kernel import commands as c
+from orchestrator.kernel.state import encode_state
+from orchestrator.kernel.values import Parent
+from tests.unit.kernel.world import (
+    SECOND,
+    World,
+    child,
+    definition_of,
+    error,
+    payload,
+    run_of,
+    signal,
+    started,
+    timer,
+)
+
+JOURNALS = Path(__file__).parent / "journals"
+
+
+def onboarding() -> World:
+    """A decision, both plain outputs and a sink."""
+    run = started(
+        definition_of(
+            {
+                "step_start": {"next_node": "step_route_user"},
+                "step_route_user": {"class": "Choose", "routes": ["step_escalate", "step_standard_process"]},
+                "step_escalate": {"next_node": "step_send_email"},
+                "step_standard_process": {"next_node": "step_send_email"},
+                "step_send_email": {"next_node": "step_end"},
+                "step_end": {},
+            }
+        ),
+        input={"user_type": "premium", "name": "Zoë"},
+        labels={"team": "growth"},
+    )
+    run.complete("step_start")
+    run.complete("step_route_user", {"type": "premium"}, route=["step_escalate"])
+    run.complete("step_escalate")
+    run.complete("step_send_email")
+    run.complete("step_end", {"sent": True})
+    return run
+
+
+def loop_with_joins() -> World:
+    """Two rounds of a parallel loop, variables, a skipped node, an output that is asked for."""
+    run = started(
+        definition_of(
+            {
+                "head": {"next_node": ["x", "y"], "params": {"n": "{{ vars.n }}"}},
+                "x": {"next_node": "join"},
+                "y": {"next_node": "join", "params": {"seen": "{{ nodes.join | default(0) }}"}},
+                "join": {"next_node": {"again": "head", "done": "end"}},
+                "end": {},
+            },
+            output="{{ vars.n }}",
+        ),
+        variables={"n": payload(0)},
+    )
+    for visit, way in (("", "again"), ("@2", "done")):
+        run.complete(f"head{visit}", variables={"n": payload(visit)})
+        run.skip(f"y{visit}")
+        run.complete(f"x{visit}")
+        run.complete(f"join{visit}", route=[way])
+    run.complete("end")
+    return run
+
+
+def failed_and_retried() -> World:
+    """Tries, RetryLater, a handled error, a failure that stops a neighbour, a retry, the end."""
+    run = run_of(
+        {
+            "fork": {"next_node": ["a", "b", "h"]},
+            "a": {"retry": {"max_attempts": 2}},
+            "b": {},
+            "h": {"on_error": {"Known": "mend"}},
+            "mend": {},
+        }
+    )
+    run.complete("fork")
+    run.fail("h", "Known")
+    run.fail("a", retryable=True)
+    run.fail("b", retryable=True, later_us=SECOND)
+    run.do(c.RecordStep(path="a", step="s", name="s", args_sha256="ab", result=payload("kept")))
+    run.fail("a", retryable=True)
+    run.do(c.Deadline(timer="grace"), after_us=20 * SECOND)
+    run.do(c.RetryRun(by="ann", reason="mended"))
+    for path in list(run.open):
+        run.complete(path)
+    return run
+
+
+def waits() -> World:
+    """Timer, signal, signal's timeout and child; a pause in between; a child that ends while its task runs."""
+    run = run_of({"a": {"next_node": "b"}, "b": {}})
+    run.signal("early", {"n": 1})
+    run.suspend(
+        "a", timer(run.now_us + SECOND), signal("late", due_us=run.now_us + 9 * SECOND), child("run_c")
+    )
+    run.do(c.FireTimer(path="a"), after_us=SECOND)
+    run.finish_child("run_c", output="child's")
+    run.suspend("a", signal("late"), child("run_c"))
+    run.suspend("a", signal("late"))
+    run.do(c.PauseRun(by="ann", reason="lunch"))
+    run.do(c.ResumeRun(by="ann"))
+    run.do(c.FireTimer(path="a"), after_us=10 * SECOND)
+    run.complete("a")
+    run.suspend("b", signal("early"), child("run_d"))
+    run.suspend("b", child("run_d"))
+    run.finish_child("run_d", failed=error("ChildError"))
+    run.complete("b")
+    return run
+
+
+def doubts() -> World:
+    """Irreversible tasks and steps: begun, in doubt, resolved in every way; the last one stops the run."""
+    nodes = {f"p{i}": {"class": "Pay"} for i in range(4)}
+    run = run_of({"fork": {"next_node": list(nodes)}, **nodes})
+    run.complete("fork")
+    for path, action in zip(nodes, ("done", "retry", "skip", "fail"), strict=True):
+        run.do(c.StartTask(path=path, worker="w1"))
+        run.do(c.StartStep(path=path, step="charge", name="charge", args_sha256="cd"))
+        run.do(c.DoubtTask(path=path, reason="its worker is gone"))
+        run.do(c.ResolveTask(path=path, action=action, output=payload("by hand"), by="ann", message="looked"))
+    run.do(c.Deadline(timer="grace"), after_us=20 * SECOND)
+    return run
+
+
+def cancelled_child() -> World:
+    """A run that another waits for, cancelled while it works and waits."""
+    parent = Parent(run="run_0", path="task", step="child")
+    run = started(definition_of({"f": {"next_node": ["a", "b"]}, "a": {}, "b": {}}), parent=parent, depth=1)
+    run.complete("f")
+    run.suspend("a", child("run_grandchild"))
+    run.do(c.CancelRun(by="parent", reason="the run that waited for it ended"))
+    run.do(c.AbandonTask(path="b"))
+    return run
+
+
+def budget_spent() -> World:
+    """A loop that its budget ends."""
+    run = run_of({"a": {"next_node": {"again": "a", "done": "b"}}, "b": {}}, budget={"tasks": 2})
+    run.complete("a", route=["again"])
+    run.complete("a@2", route=["again"])
+    return run
+
+
+def stopped() -> World:
+    """A Stop node ends the run as succeeded while a neighbour works."""
+    run = run_of({"f": {"next_node": ["a", "b"]}, "a": {}, "b": {}})
+    run.complete("f")
+    run.do(c.CompleteTask(path="a", output=payload("enough"), stop=c.StopRequest()))
+    run.complete("b")
+    return run
+
+
+def fork_of_waits() -> World:
+    """A fork of `waits` in its middle, with another variable and an unread signal of the parent."""
+    parent = waits()
+    cut = next(event.group for event in parent.events if event.kind == "run_paused") - 1
+    fork = parent.fork(seq=cut, variables={"x": payload("patched")}, input=payload("other"))
+    fork.complete("a")
+    fork.suspend("b", signal("early"))
+    fork.complete("b")
+    return fork
+
+
+SCENARIOS: tuple[Callable[[], World], ...] = (
+    onboarding,
+    loop_with_joins,
+    failed_and_retried,
+    waits,
+    doubts,
+    cancelled_child,
+    budget_spent,
+    stopped,
+    fork_of_waits,
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write the golden journals of a release.")
+    parser.add_argument("release")
+    folder = JOURNALS / parser.parse_args().release
+    folder.mkdir(parents=True)
+    for scenario in SCENARIOS:
+        run = scenario()
+        (folder / f"{scenario.__name__}.jsonl").write_bytes(b"".join(line + b"\n" for line in run.journal))
+        (folder / f"{scenario.__name__}.state.json").write_bytes(encode_state(run.state) + b"\n")
+
+
+if __name__ == "__main__":
+    main()
