@@ -8,14 +8,17 @@ prints what stands between the marks in `docs/architecture.md`; a test holds the
 import sys
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from typing import TypeVar
 
 from orchestrator.kernel.status import RUN_MOVES, TASK_MOVES, RunStatus, TaskStatus
+
+Status = TypeVar("Status", bound=StrEnum)
 
 RUN_ENDS = tuple(status for status in RunStatus if not status.live)
 TASK_ENDS = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.SKIPPED, TaskStatus.CANCELLED)
 
 
-def mermaid(moves: Mapping[tuple[StrEnum, StrEnum], str], *, start: StrEnum, ends: Iterable[StrEnum]) -> str:
+def mermaid(moves: Mapping[tuple[Status, Status], str], *, start: Status, ends: Iterable[Status]) -> str:
     """A state diagram of the moves, in the order of the table."""
     lines = ["stateDiagram-v2", f"    [*] --> {start.value}"]
     lines += [f"    {old.value} --> {new.value}: {_label(why)}" for (old, new), why in moves.items()]
