@@ -7,7 +7,9 @@ import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import pytest
 
 from tests.e2e.programs import Terminal, ended, eventually, free_port, read, start_run
@@ -342,8 +344,6 @@ def test_a_changed_node_file_is_loaded_again(terminal: Terminal) -> None:
 
 
 def _save_and_start(url: str, document: object) -> str:
-    import httpx2
-
     answer = httpx2.post(f"{url}/api/v1/workflows", json=document)
     assert answer.status_code == 201, answer.text
     return start_run(url, answer.json()["name"])
@@ -356,7 +356,7 @@ def test_runs_are_paused_signalled_forked_retried_and_resolved_on_a_server(termi
     dev = terminal.begin("dev", "--port", "0", "--nodes", "nodes.py", "--log-format", "json")
     url = dev.address()
 
-    def runs(*arguments: str) -> object:
+    def runs(*arguments: str) -> Any:
         return terminal.json("runs", *arguments, "--server", url)
 
     asks = _save_and_start(url, json.loads(SIGNAL))
@@ -367,13 +367,10 @@ def test_runs_are_paused_signalled_forked_retried_and_resolved_on_a_server(termi
     assert asks in out
     assert "signal `go`" in out
     paused = runs("pause", asks, "--reason", "tea")
-    assert isinstance(paused, dict)
     assert paused["status"] == "paused"
     resumed = runs("resume", asks)
-    assert isinstance(resumed, dict)
     assert resumed["status"] == "waiting"
     taken = runs("signal", asks, "go", "--payload", '{"answer": 42}', "--key", "k1")
-    assert isinstance(taken, dict)
     assert (taken["run"], taken["name"]) == (asks, "go")
     assert ended(url, asks)["output"] == {"answer": 42}
     assert tail.wait() == 0
@@ -383,10 +380,8 @@ def test_runs_are_paused_signalled_forked_retried_and_resolved_on_a_server(termi
     assert terminal.run("runs", "show", "run_none", "--server", url)[0] == 4
 
     fork = runs("fork", asks, "--seq", "2", "--input", '{"again": true}')
-    assert isinstance(fork, dict)
     assert (fork["forked_from"], fork["input"]) == ({"run": asks, "seq": 2}, {"again": True})
-    cancelled = runs("cancel", fork["id"], "--reason", "enough")
-    assert isinstance(cancelled, dict)
+    runs("cancel", fork["id"], "--reason", "enough")
     assert ended(url, fork["id"])["status"] == "cancelled"
 
     flaky = _save_and_start(
