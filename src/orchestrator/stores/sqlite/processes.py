@@ -180,6 +180,10 @@ class Processes:
 
     # --- wake-ups -----------------------------------------------------------------------------------------------------
 
+    def alone(self) -> bool:
+        """Whether no other process has the file open, as far as is known."""
+        return not self._current_peers()
+
     def send(self, wakes: Iterable[Wake]) -> None:
         """Tell the other processes, as well as can be. What doesn't fit into a datagram is left out."""
         if not self._current_peers():

@@ -121,6 +121,7 @@ class SqliteStore:
                 process=self._processes.name,
                 answer=self._written,
                 told=self._processes.send,
+                alone=self._processes.alone,
             )
             self._writer.start()
         except apsw.Error as error:

@@ -13,6 +13,7 @@ import asyncio
 import concurrent.futures
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,11 @@ from orchestrator.stores.contract import Commit, CommitAnswer, Wake
 from orchestrator.stores.sqlite import fast
 from orchestrator.stores.sqlite.database import Connection, translate
 from orchestrator.stores.sqlite.transaction import RunRef, StoreClock, Transaction
+
+GAP_SECONDS = 0.0015
+"""Longer than a neighbour's look at the lock takes to come round."""
+BUSY_SECONDS = 0.01
+"""After so long without a gap, a process that isn't alone leaves one."""
 
 GROUP_COMMITS_MAX = 1_000
 """A transaction takes no more commits than this, so that the first of them doesn't wait for the last."""
@@ -76,6 +82,7 @@ class Writer:
         process: str,
         answer: Callable[[list[Answer], list[Wake]], None],
         told: Callable[[list[Wake]], None],
+        alone: Callable[[], bool],
     ) -> None:
         self._connection = connection
         self._path = path
@@ -83,6 +90,8 @@ class Writer:
         self._process = process
         self._answer = answer
         self._told = told
+        self._alone = alone
+        self._last_end = self._busy_since = 0.0
         self._runs: dict[str, RunRef] = {}
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._closed = threading.Event()
@@ -138,7 +147,19 @@ class Writer:
                 except queue.Empty:
                     break
             if group:
+                self._leave_gap()
                 self._serve(group)
+                self._last_end = time.monotonic()
+
+    def _leave_gap(self) -> None:
+        """Let the other processes write too. SQLite's lock has no queue: who asks again at once gets it again."""
+        now = time.monotonic()
+        if now - self._last_end >= GAP_SECONDS:
+            self._busy_since = now
+        elif now - self._busy_since >= BUSY_SECONDS:
+            if not self._alone():
+                time.sleep(GAP_SECONDS)
+            self._busy_since = time.monotonic()
 
     def _serve(self, group: list[Job]) -> None:
         try:
