@@ -170,6 +170,40 @@ class RunActor:
             self._busy = True
             self._engine.loop.call_soon(self._turn)
 
+    async def ask(
+        self,
+        command: Command,
+        *,
+        path: str | None = None,
+        epoch: int = 0,
+        finish: bool = True,
+        blobs: Sequence[Blob] = (),
+        impatient: bool = False,
+    ) -> Accepted:
+        """Post a command and wait until it is durable. With `path` it stands on that lease, and ends it by `finish`.
+
+        Raises:
+            Conflict, LimitExceeded: the kernel refused it.
+            Fenced: the lease is gone.
+            NotFound: there is no such run.
+            StoreError: the store failed; StoreUnavailable means that nothing happened. A patient command waits
+                for the store instead.
+        """
+        future: asyncio.Future[Accepted] = self._engine.loop.create_future()
+
+        def done(result: Accepted | BaseException) -> None:
+            if future.done():
+                return
+            if isinstance(result, BaseException):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+        self.post(
+            Item(command, done, path=path, epoch=epoch, finish=finish, blobs=blobs, impatient=impatient)
+        )
+        return await future
+
     def refresh(self) -> None:
         """The store may know more than we do: load before the next turn, and look at once if tasks run here."""
         self.stale = True
@@ -521,25 +555,3 @@ def restore(loaded: LoadedRun) -> RunState:
 
 def _unreadable(run_id: str, error: Exception) -> StoreError:
     return StoreIncompatible(f"the journal of run {run_id} can't be read by this release: {error}")
-
-
-async def wait_for(actor: RunActor, command: Command, *, blobs: Sequence[Blob] = ()) -> Accepted:
-    """Post a command that stands on no lease, and wait until it is durable.
-
-    Raises:
-        Conflict, LimitExceeded: the kernel refused it.
-        NotFound: there is no such run.
-        StoreError: the store failed; StoreUnavailable means that nothing happened.
-    """
-    future: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
-
-    def done(result: Accepted | BaseException) -> None:
-        if future.done():
-            return
-        if isinstance(result, BaseException):
-            future.set_exception(result)
-        else:
-            future.set_result(result)
-
-    actor.post(Item(command, done, blobs=blobs, impatient=True))
-    return await future

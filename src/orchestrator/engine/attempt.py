@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from pydantic import BaseModel
 
-from orchestrator.engine.actor import Accepted, Item, RunActor
+from orchestrator.engine.actor import RunActor
 from orchestrator.engine.context import StepInDoubt, Suspension, TaskContext
 from orchestrator.engine.failures import error_info
 from orchestrator.engine.live import LiveTask, LogLine
@@ -197,7 +197,7 @@ class Attempt:
             await self.record(StartTask(path=self.path, worker=worker.name))
         ctx = self._ctx = TaskContext(self, task, node)
         self._arm_timeout()
-        self.live = worker.began(self)
+        self.live = worker.announcer.began(self)
         instance = node_class()
         if node_class.is_async:
             result = await instance.execute(params, ctx)
@@ -303,19 +303,8 @@ class Attempt:
         Raises:
             asyncio.CancelledError: the task is no longer ours; the code is unwound.
         """
-        future: asyncio.Future[None] = self.worker.engine.loop.create_future()
-
-        def done(result: Accepted | BaseException) -> None:
-            if future.done():
-                return
-            if isinstance(result, BaseException):
-                future.set_exception(result)
-            else:
-                future.set_result(None)
-
-        self.actor.post(Item(command, done, path=self.path, epoch=self.epoch, finish=False, blobs=blobs))
         try:
-            await future
+            await self.actor.ask(command, path=self.path, epoch=self.epoch, finish=False, blobs=blobs)
         except Conflict as refusal:
             if self.reason is None:
                 self.reason = ENDING if refusal.reason == "stopping" else LEASE_LOST
@@ -328,11 +317,11 @@ class Attempt:
     def log(self, message: str, level: str) -> None:
         """A line of the task's log."""
         line = LogLine(at=rfc3339(self.now_us()), level=level, message=self.redactor.redact(message))
-        self.worker.log_line(self, line)
+        self.worker.announcer.log_line(self, line)
 
     def progress(self, done: float, total: float | None, message: str | None) -> None:
         """How far it is."""
-        self.worker.progressed(self, done, total, message)
+        self.worker.announcer.progressed(self, done, total, message)
 
 
 class OwnCancellation(OrchestratorError):

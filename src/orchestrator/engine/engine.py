@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.engine.actor import Accepted, Item, RunActor, restore, wait_for
+from orchestrator.engine.actor import Accepted, Item, RunActor, restore
 from orchestrator.engine.clock import StoreClock
 from orchestrator.engine.committer import Committer
 from orchestrator.engine.config import EngineConfig
@@ -135,7 +135,7 @@ class Engine:
 
     async def carry_out(self, run_id: str, command: Command, *, blobs: Sequence[Blob] = ()) -> Accepted:
         """`command` that also gives the events."""
-        return await wait_for(self.actor(run_id), command, blobs=blobs)
+        return await self.actor(run_id).ask(command, blobs=blobs, impatient=True)
 
     async def create(self, command: StartRun, *, blobs: Sequence[Blob] = ()) -> tuple[RunState, bool]:
         """Start a run; False if a run with this id exists already, whose state comes back as it is.
@@ -151,7 +151,7 @@ class Engine:
             actor.adopt(RunState(), definition)
         stashed = self._stashed.pop(command.run_id, [])
         try:
-            accepted = await wait_for(actor, command, blobs=[*blobs, *stashed])
+            accepted = await actor.ask(command, blobs=[*blobs, *stashed], impatient=True)
         except Conflict as refusal:
             if refusal.reason != "run_exists":
                 raise
@@ -195,7 +195,7 @@ class Engine:
             input=input,
             variables=dict(variables or {}),
         )
-        return (await wait_for(actor, command, blobs=blobs)).state
+        return (await actor.ask(command, blobs=blobs, impatient=True)).state
 
     def stash_blobs(self, run_id: str, blobs: Sequence[Blob]) -> None:
         """Blobs that the run's first commit takes along."""

@@ -1,7 +1,14 @@
 """An exception of a node's code as the journal keeps it. Storing an error can't fail, whatever the error is."""
 
 from orchestrator.engine.redaction import Redactor
-from orchestrator.errors import LimitExceeded, NodeError, NotFound, OrchestratorError, StepMismatch, UsageError
+from orchestrator.errors import (
+    LimitExceeded,
+    NodeError,
+    NotFound,
+    OrchestratorError,
+    StepMismatch,
+    UsageError,
+)
 from orchestrator.kernel.state import TaskState
 from orchestrator.kernel.values import ErrorInfo
 
@@ -26,7 +33,7 @@ _POINTLESS = (UsageError, StepMismatch, NotFound, LimitExceeded, SystemExit, Key
 
 def error_type(error: BaseException) -> str:
     """What `retry_on` and `on_error` compare with: our code, or the exception's class name."""
-    return error.code if isinstance(error, OrchestratorError) else type(error).__name__
+    return error.code if isinstance(error, OrchestratorError) else clean(type(error).__name__)
 
 
 def _retryable(error: BaseException) -> bool:
@@ -38,7 +45,7 @@ def _retryable(error: BaseException) -> bool:
 def _message(error: BaseException) -> str:
     try:
         text = str(error)
-    except Exception as broken:  # a user's exception may fail to describe itself
+    except BaseException as broken:  # noqa: BLE001 -- a user's exception may fail to describe itself, or even exit
         text = f"(the error can't be shown: its own text raised {type(broken).__name__})"
     if not text:
         text = type(error).__name__

@@ -23,7 +23,7 @@ class DaemonThreads:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._idle: list["SimpleQueue[_Job | None]"] = []
+        self._idle: list[SimpleQueue[_Job | None]] = []
         self._lock = threading.Lock()
 
     def run(self, fn: Callable[[], Any]) -> asyncio.Future[Any]:

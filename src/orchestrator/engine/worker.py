@@ -5,6 +5,7 @@ is in `_attempts`, by run and path; the heartbeat's answer is compared with it, 
 """
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Coroutine, Sequence
 from os import getpid
@@ -14,11 +15,11 @@ import msgspec
 import structlog
 
 from orchestrator.engine.actor import Accepted, Item, RunActor
+from orchestrator.engine.announcer import Announcer
 from orchestrator.engine.attempt import ENDING, LEASE_LOST, TIMEOUT, Attempt
 from orchestrator.engine.delivery import deliver
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.heartbeat import Heartbeat
-from orchestrator.engine.live import LiveTask, LogLine
 from orchestrator.engine.reconciler import Reconciler
 from orchestrator.engine.threads import DaemonThreads
 from orchestrator.engine.watchdog import Watchdog
@@ -36,14 +37,14 @@ from orchestrator.stores.contract import (
     Granted,
     HeartbeatAnswer,
     Lease,
-    Notice,
     QueueWake,
     TaskKind,
     Wake,
 )
 
-ANNOUNCE_AFTER_SECONDS = 0.05
-"""A task that takes longer than this is announced to whoever watches."""
+LOST_WORKERS_ALONE = 2
+"""A task that lost this many workers in a row, with nothing recorded, next runs alone in its process."""
+ALONE_WITHIN_SECONDS = 60.0
 LOST_WORKERS_MAX = 3
 """A task that lost this many workers in a row, with nothing recorded, fails."""
 GIVE_BACK_DELAY_US = 2_000_000
@@ -61,6 +62,7 @@ class Worker:
         self.engine = engine
         self.name = name or f"{socket.gethostname()[:40]}-{getpid()}-{engine.random.getrandbits(32):08x}"
         self.threads = DaemonThreads("node")
+        self.announcer = Announcer(engine, self.name)
         config = engine.config
         self._lease_us = round(config.lease_seconds * 1_000_000)
         self._attempts: dict[tuple[str, str], Attempt] = {}
@@ -70,11 +72,12 @@ class Worker:
         self._stopping = False
         self._quiet: asyncio.Event | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._unannounced: list[Attempt] = []
         self._unknown: set[tuple[str, str, int]] = set()
         self._next_due_us: int | None = None
         self._suspended = False
         self._backlog = False
+        self._alone: Granted | None = None
+        self._room: asyncio.Event | None = None
         self._uses_thread = heartbeat_thread
         self._started_us = 0
         self._registered_us = 0
@@ -172,7 +175,7 @@ class Worker:
         Gives how many it may lease, and how many slots were set aside for that beside the freed ones: give these back
         with `unreserve` once the commit is answered.
         """
-        if self._stopping or self._suspended:
+        if self._stopping or self._suspended or self._alone is not None:
             return 0, 0
         free = self.engine.config.concurrency - len(self._attempts) - self._reserved
         leasable = max(0, min(wanted, free + freed))
@@ -202,7 +205,7 @@ class Worker:
         engine, config = self.engine, self.engine.config
         while True:
             self._wake.clear()
-            limit = min(self.free, CLAIM_MAX)
+            limit = min(self.free, CLAIM_MAX) if self._alone is None else 0
             self._backlog = limit == 0
             if limit and not self._suspended:
                 try:
@@ -296,18 +299,7 @@ class Worker:
 
     async def _post(self, claim: Claim, command: Command) -> Accepted:
         """Carry out a command that stands on a claimed row and ends it."""
-        future: asyncio.Future[Accepted] = self.engine.loop.create_future()
-
-        def done(result: Accepted | BaseException) -> None:
-            if future.done():
-                return
-            if isinstance(result, BaseException):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
-
-        self.engine.actor(claim.run_id).post(Item(command, done, path=claim.path, epoch=claim.epoch))
-        return await future
+        return await self.engine.actor(claim.run_id).ask(command, path=claim.path, epoch=claim.epoch)
 
     async def _begin(self, claim: Claim) -> None:
         actor = self.engine.actor(claim.run_id)
@@ -339,8 +331,48 @@ class Worker:
         if claim.lost >= LOST_WORKERS_MAX:
             await self._post(claim, self._lost_too_often(claim, started=task.started, attempt=task.attempt))
             return
+        if claim.lost >= LOST_WORKERS_ALONE:
+            if not await self._be_alone(claim):
+                return
+        elif self._alone is not None:  # another task must be alone here, and this one was claimed before that
+            await self._give_back(self._controls[(claim.run_id, claim.path)], delay_us=LOOK_AGAIN_US)
+            return
+        task = state.tasks.get(claim.path) if actor.state is state else None
+        if task is None:  # the run moved on while this worker made room
+            self._alone = None
+            await self._give_back(self._controls[(claim.run_id, claim.path)], delay_us=LOOK_AGAIN_US)
+            return
         attempt = Attempt(self, actor, state, task, definition, epoch=claim.epoch, queued_us=claim.queued_us)
         self._start(actor, state, attempt)
+
+    async def _be_alone(self, claim: Claim) -> bool:
+        """Make room for a task that took workers down with it: claim nothing, wait until nothing else runs here.
+
+        False: that took too long (or another such task came first), and it was given back.
+        """
+        granted = self._controls[(claim.run_id, claim.path)]
+        if self._alone is None:
+            self._alone = granted
+            log.warning(
+                "a task lost its workers; it runs alone now",
+                run=claim.run_id,
+                task=claim.path,
+                lost=claim.lost,
+            )
+            until = self.engine.loop.time() + ALONE_WITHIN_SECONDS
+            while self._attempts and self.engine.loop.time() < until:
+                self._room = asyncio.Event()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(1.0):
+                        await self._room.wait()
+            if not self._attempts and not self._stopping:
+                return True
+            self._alone = None
+            self._wake.set()
+        await self._give_back(
+            granted, delay_us=GIVE_BACK_DELAY_US, note="waits to run alone: it lost its workers"
+        )
+        return False
 
     def _lost_too_often(self, claim: Claim, *, started: bool, attempt: int) -> Command:
         why = f"{claim.lost} workers in a row died while they ran it, with nothing new recorded"
@@ -402,8 +434,7 @@ class Worker:
 
     def ended(self, attempt: Attempt, command: Command | None) -> None:
         """The attempt is over; `command` says how, None that there is nothing to say."""
-        if attempt.live is not None:
-            self.engine.live.end(attempt.run_id, attempt.path)
+        self.announcer.ended(attempt)
         if command is None:
             self._forget(attempt)
             return
@@ -448,63 +479,17 @@ class Worker:
             del self._attempts[key]
         if attempt.actor.running.get(attempt.path) is attempt:
             del attempt.actor.running[attempt.path]
-        if self._quiet is not None and not self._attempts:
-            self._quiet.set()
+        if not self._attempts:
+            for waiting in (self._quiet, self._room):
+                if waiting is not None:
+                    waiting.set()
+        alone = self._alone
+        if alone is not None and (alone.run_id, alone.path, alone.epoch) == (*key, attempt.epoch):
+            self._alone = None
+            self._wake.set()
         if self._backlog and not self._stopping:
             self._wake.set()
         self.engine.rests(attempt.actor)
-
-    # --- live -------------------------------------------------------------------------------------------------------
-
-    def began(self, attempt: Attempt) -> LiveTask:
-        """The node's code is about to run."""
-        live = LiveTask(
-            path=attempt.path,
-            node=attempt.node.id,
-            attempt=attempt.number,
-            worker=self.name,
-            started_us=attempt.started_us,
-        )
-        if not self._unannounced:
-            self.engine.loop.call_later(ANNOUNCE_AFTER_SECONDS, self._announce)
-        self._unannounced.append(attempt)
-        return self.engine.live.begin(attempt.run_id, live)
-
-    def _announce(self) -> None:
-        waiting, self._unannounced = self._unannounced, []
-        now_us = self.now_us()
-        later: list[Attempt] = []
-        for attempt in waiting:
-            live = attempt.live
-            if live is None or not live.running or attempt.announced:
-                continue
-            if now_us - attempt.started_us < ANNOUNCE_AFTER_SECONDS * 500_000:
-                later.append(attempt)
-                continue
-            attempt.announced = True
-            self._notify(attempt, "task_started", at=rfc3339(attempt.started_us))
-        if later or self._unannounced:
-            self._unannounced.extend(later)
-            self.engine.loop.call_later(ANNOUNCE_AFTER_SECONDS, self._announce)
-
-    def log_line(self, attempt: Attempt, line: LogLine) -> None:
-        """A line of a task's log; called from any thread."""
-        if attempt.live is not None:
-            attempt.live.add(line)
-        self._notify(attempt, "task_log", at=line.at, level=line.level, message=line.message)
-        log.info(line.message, run=attempt.run_id, task=attempt.path)
-
-    def progressed(self, attempt: Attempt, done: float, total: float | None, message: str | None) -> None:
-        """How far a task is; called from any thread."""
-        if attempt.live is not None:
-            attempt.live.done, attempt.live.total, attempt.live.message = done, total, message
-        at = rfc3339(self.now_us())
-        self._notify(attempt, "task_progress", at=at, done=done, total=total, message=message)
-
-    def _notify(self, attempt: Attempt, kind: str, **fields: Any) -> None:
-        facts = {"kind": kind, "path": attempt.path, "node": attempt.node.id, "attempt": attempt.number}
-        data = msgspec.json.encode({**facts, "worker": self.name, **fields})
-        self.engine.store.notify(Notice(run_id=attempt.run_id, workflow=attempt.workflow, data=data))
 
     # --- leases -----------------------------------------------------------------------------------------------------
 
