@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.engine.failures import clean, error_info
+from orchestrator.engine.failures import clean, raise_again, step_error_info
 from orchestrator.engine.payloads import to_json
-from orchestrator.errors import NodeError, NotFound, PermanentFailure, RetryLater, StepMismatch, UsageError
+from orchestrator.errors import NotFound, PermanentFailure, RetryLater, StepMismatch, UsageError
 from orchestrator.kernel.commands import RecordStep, StartStep
 from orchestrator.kernel.state import StepState, TaskState
 from orchestrator.kernel.values import ErrorInfo, Wait, rfc3339
@@ -228,7 +228,7 @@ class TaskContext:
         except PermanentFailure as error:
             if irreversible:
                 raise StepInDoubt(f"the irreversible step `{step}` failed: {error}") from error
-            info = error_info(error, self._task, attempt.redactor)
+            info = step_error_info(error, self._task, attempt.redactor)
             await attempt.record(record(error=info))
             self._remember(step, name, digest, error=info)
             raise
@@ -236,7 +236,7 @@ class TaskContext:
             if irreversible:
                 raise StepInDoubt(f"the irreversible step `{step}` failed: {error}") from error
             # Recorded only if the node's code goes on all the same: then it is the step's final answer.
-            self._failed = record(error=error_info(error, self._task, attempt.redactor))
+            self._failed = record(error=step_error_info(error, self._task, attempt.redactor))
             raise
         await attempt.record(record(result=payload), blobs)
         self._remember(step, name, digest)
@@ -273,7 +273,7 @@ class TaskContext:
                 "a recorded step's name and arguments must stay the same"
             )
         if recorded.error is not None:
-            raise RecordedFailure(recorded.error)
+            raise raise_again(recorded.error)
         return self._attempt.values.read(recorded.result)
 
     # --- waiting ----------------------------------------------------------------------------------------------------
@@ -335,17 +335,6 @@ class TaskContext:
 
     def _due(self, delay_us: int) -> int:
         return self._attempt.now_us() + delay_us
-
-
-class RecordedFailure(NodeError):
-    """A step's recorded final failure, raised again under its own type."""
-
-    code = "step_failed"
-    retryable = False
-
-    def __init__(self, error: ErrorInfo) -> None:
-        self.error = error
-        super().__init__(f"{error.type}: {error.message}")
 
 
 def child_id(run_id: str, path: str, step: str, generation: int) -> str:

@@ -1,5 +1,10 @@
 """An exception of a node's code as the journal keeps it. Storing an error can't fail, whatever the error is."""
 
+import sys
+from typing import Any
+
+import msgspec
+
 from orchestrator.engine.redaction import Redactor
 from orchestrator.errors import (
     LimitExceeded,
@@ -25,6 +30,43 @@ def error_info(error: BaseException, task: TaskState, redactor: Redactor) -> Err
         node=task.node,
         attempt=task.attempt,
     )
+
+
+def step_error_info(error: BaseException, task: TaskState, redactor: Redactor) -> ErrorInfo:
+    """As `error_info`, with the class of the error, so that the step can fail in the same way again."""
+    name = f"{type(error).__module__}:{type(error).__qualname__}"
+    details = {"class": msgspec.Raw(msgspec.json.encode(clean(name)))}
+    return msgspec.structs.replace(error_info(error, task, redactor), details=details)
+
+
+def raise_again(info: ErrorInfo) -> Exception:
+    """The recorded failure of a step as an exception of its own class, so that the code's `except` finds it again.
+
+    The class is only looked up among the modules that are loaded, never imported. If it isn't there (the code that
+    raised it is gone) or is no Exception, the failure comes as a RecordedFailure.
+    """
+    found: Any = None
+    if info.details is not None and "class" in info.details:
+        module, _, name = msgspec.json.decode(info.details["class"], type=str).partition(":")
+        found = sys.modules.get(module)
+        for part in name.split("."):
+            found = getattr(found, part, None)
+    if not (isinstance(found, type) and issubclass(found, Exception)):
+        return RecordedFailure(info)
+    again = found.__new__(found)
+    again.args = (info.message,)
+    return again
+
+
+class RecordedFailure(NodeError):
+    """A step's recorded failure whose own class is no longer known."""
+
+    code = "step_failed"
+    retryable = False
+
+    def __init__(self, error: ErrorInfo) -> None:
+        self.error = error
+        super().__init__(f"{error.type}: {error.message}")
 
 
 _POINTLESS = (UsageError, StepMismatch, NotFound, LimitExceeded, SystemExit, KeyboardInterrupt)
