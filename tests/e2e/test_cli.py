@@ -463,6 +463,14 @@ def test_serve_ends_its_workers_in_order(terminal: Terminal) -> None:
     assert "Traceback" not in serve.err
 
 
+def test_serve_takes_the_port_that_it_was_given_or_none(terminal: Terminal) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        code, _, err = terminal.run("serve", "--port", str(stranger.getsockname()[1]))
+    assert code == 1
+    assert "somebody listens there already" in err
+    assert "--port" in err
+
+
 def test_a_worker_of_its_own_does_the_work_of_a_server_without_one(terminal: Terminal) -> None:
     serve = terminal.begin("serve", "--port", "0", "--workers", "0")
     url = serve.address()

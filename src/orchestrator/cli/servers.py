@@ -11,6 +11,7 @@ import structlog
 
 from orchestrator.bootstrap import running
 from orchestrator.cli import console, log
+from orchestrator.cli.exits import Exit, Refused
 from orchestrator.cli.processes import Interrupts, end_with_parent, run_loop, with_absolute_store
 from orchestrator.config import Settings
 from orchestrator.engine.service import Service
@@ -190,11 +191,15 @@ def serve(settings: Settings, *, workers: int, as_json: bool) -> None:
         UnsafeBind, AddressInUse, ConfigError: it can't listen, or the settings are wrong.
         UsageError, StoreError: the store or a module of node classes can't be used.
     """
-    from orchestrator.api.server import bind
+    from orchestrator.api.server import AddressInUse, bind
 
     settings = with_absolute_store(settings)
     log.configure(settings)
-    sockets = bind(settings)
+    try:
+        sockets = bind(settings)
+    except AddressInUse as error:
+        cure = "end it, or choose another port with --port; 0 takes any free one"
+        raise Refused(str(error), exit=Exit.FAILED, code=error.code, cure=cure) from None
     try:
         run_loop(_serve(settings, sockets, workers=workers, as_json=as_json))
     finally:
