@@ -53,6 +53,27 @@ def test_a_fast_branch_never_waits_for_a_slow_sibling() -> None:
     assert run.open == ["slow", "behind"]
 
 
+def test_a_join_waits_for_another_waiting_join_that_can_reach_it_whatever_the_saved_order() -> None:
+    run = run_of(
+        {
+            "fork": {"next_node": ["a", "b", "d"]},
+            "last": {},
+            "first": {"next_node": "last"},
+            "a": {"next_node": "first"},
+            "b": {"next_node": "first"},
+            "d": {"next_node": "last"},
+        }
+    )
+    run.complete("fork")
+    run.complete("a")
+    run.complete("d")
+    assert run.waiting_joins == ["first", "last"]
+    run.complete("b")
+    assert run.open == ["first"]
+    run.complete("first")
+    assert run.previous("last") == {"d": "d", "first": "first"}
+
+
 def test_a_join_waits_for_a_task_that_is_to_be_tried_again() -> None:
     run = run_of(DIAMOND)
     run.complete("fork")
