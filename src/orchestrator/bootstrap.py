@@ -34,6 +34,10 @@ from orchestrator.stores.contract import Store
 LOG_HANDLER = "orchestrator"
 RUN_LOG = "orchestrator.run"
 
+SWITCH_SECONDS = 0.0005
+"""How long a thread may keep Python's lock while another waits. The writer of an embedded store gives the lock up at
+every statement; with the default of 5 ms a busy event loop makes it wait that long each time."""
+
 log: Any = structlog.get_logger("orchestrator.bootstrap")
 told: Any = structlog.get_logger(RUN_LOG)
 
@@ -191,6 +195,7 @@ async def running(
     for name in unknown_variables():
         log.warning("this variable is no setting and means nothing", variable=name)
     _share_outbox(settings)
+    sys.setswitchinterval(SWITCH_SECONDS)
     known = load_registry(settings, registry=registry)
     store = open_store(settings.store)
     await store.open()
