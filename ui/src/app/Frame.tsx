@@ -1,12 +1,11 @@
 import { Link, Outlet, useRouterState } from "@tanstack/react-router";
-import { lazy, Suspense, useEffect, useState } from "react";
+import { useEffect, useState } from "react";
 import { useStream } from "@/api/stream";
 import { Icon, type IconName } from "@/design/icons";
 import { Toasts } from "@/design/toasts";
+import { Palette } from "@/features/palette/Palette";
 import { ShortcutsDialog } from "./Shortcuts";
 import { useTheme } from "./theme";
-
-const Palette = lazy(() => import("@/features/palette/Palette"));
 
 const places: { to: "/" | "/runs" | "/nodes"; icon: IconName; name: string; under: RegExp }[] = [
   { to: "/", icon: "flow", name: "Workflows", under: /^\/($|workflows|new)/ },
@@ -108,11 +107,7 @@ export function Frame() {
         </button>
       </nav>
       <ShortcutsDialog opened={open === "shortcuts"} onClose={() => setOpen(null)} />
-      {open === "palette" && (
-        <Suspense fallback={null}>
-          <Palette onClose={() => setOpen(null)} />
-        </Suspense>
-      )}
+      {open === "palette" && <Palette onClose={() => setOpen(null)} />}
       <Toasts />
     </div>
   );

@@ -1,7 +1,7 @@
 /** One line of words for each journal event; what the row says first stands out, the rest is quiet. */
 import type { JournalEvent, Json, LiveNotice } from "@/api/types";
 import { decisionOf, errorOf } from "./fold";
-import { clock, duration, micros } from "./time";
+import { clock, duration, micros, moment } from "./time";
 
 export type JournalWords = {
   lead: string;
@@ -75,7 +75,7 @@ function cameFrom(event: JournalEvent): string {
 /** What one wait of a suspended task is for. */
 export function waitWords(wait: Json): string {
   const one = obj(wait);
-  const until = typeof one.due_us === "number" ? clock(new Date(one.due_us / 1000).toISOString()) : "";
+  const until = typeof one.due_us === "number" ? moment(new Date(one.due_us / 1000).toISOString()) : "";
   if (one.kind === "timer") return `until ${until}`;
   if (one.kind === "signal") return `for the signal ${str(one.name)}${until ? ` until ${until}` : ""}`;
   if (one.kind === "child") return `for the run ${str(one.run)} of ${str(one.workflow)}`;

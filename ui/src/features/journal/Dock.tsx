@@ -1,5 +1,5 @@
 /** The pane at the foot: journal, timeline, output and outbox of one run. */
-import { lazy, type ReactNode, Suspense, useState } from "react";
+import { type ReactNode, useState } from "react";
 import type { Run, RunSummary } from "@/api/types";
 import type { RunFeed } from "@/api/useRunFeed";
 import { DOCKS, type Dock as DockTab } from "@/app/router";
@@ -10,8 +10,7 @@ import { useDrag } from "@/design/useDrag";
 import "./journal.css";
 import { Journal } from "./Journal";
 import { Outbox } from "./Outbox";
-
-const Timeline = lazy(() => import("./Timeline").then((module) => ({ default: module.Timeline })));
+import { Timeline } from "./Timeline";
 
 const NAMES: Record<DockTab, string> = { journal: "Journal", timeline: "Timeline", output: "Output", outbox: "Outbox" };
 
@@ -103,7 +102,7 @@ export function Dock({ run, feed, tab, onTab, selected, onSelect, fill = false }
       </header>
       {!folded && (
         <div className="dock-body" role="tabpanel" aria-label={NAMES[tab]}>
-          <Suspense fallback={null}>{body()}</Suspense>
+          {body()}
         </div>
       )}
     </section>

@@ -14,7 +14,7 @@ import "./palette.css";
 
 type Entry = { key: string; name: string; what: string; icon: IconName; shape?: StatusShape; go: () => void };
 
-export default function Palette({ onClose }: { onClose: () => void }) {
+export function Palette({ onClose }: { onClose: () => void }) {
   const [text, setText] = useState("");
   const [at, setAt] = useState(0);
   const navigate = useNavigate();

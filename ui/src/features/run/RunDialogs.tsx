@@ -11,7 +11,7 @@ import type { RunView } from "./useRunView";
 
 type Props = { view: RunView; run: Run; asking: Asking; onClose: () => void; onForked: (run: Run) => void };
 
-export default function RunDialogs(props: Props) {
+export function RunDialogs(props: Props) {
   switch (props.asking.what) {
     case "cancel":
       return <CancelDialog {...props} />;

@@ -1,15 +1,14 @@
 /** What a person may do with a run: the buttons, and the dialogs that ask before something starts or ends. */
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
-import { lazy, Suspense, useState } from "react";
+import { useState } from "react";
 import { api } from "@/api/calls";
 import type { Run } from "@/api/types";
 import { Icon } from "@/design/icons";
 import { sayProblem } from "@/design/toasts";
 import { actionsOf } from "@/rules/status";
+import { RunDialogs } from "./RunDialogs";
 import type { RunView } from "./useRunView";
-
-const Dialogs = lazy(() => import("./RunDialogs"));
 
 export type Asking =
   | { what: "cancel" | "retry" | "fork" }
@@ -27,15 +26,13 @@ export function useRunActions(view: RunView) {
     onError: sayProblem,
   });
   const dialogs = run && asking && (
-    <Suspense fallback={null}>
-      <Dialogs
-        view={view}
-        run={run}
-        asking={asking}
-        onClose={() => setAsking(null)}
-        onForked={(forked: Run) => void navigate({ to: "/runs/$id", params: { id: forked.id } })}
-      />
-    </Suspense>
+    <RunDialogs
+      view={view}
+      run={run}
+      asking={asking}
+      onClose={() => setAsking(null)}
+      onForked={(forked: Run) => void navigate({ to: "/runs/$id", params: { id: forked.id } })}
+    />
   );
   return { ask: setAsking, turn, dialogs };
 }

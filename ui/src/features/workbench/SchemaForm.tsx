@@ -1,9 +1,7 @@
 /** The form of an input schema. Its validator interprets the schema: compiling one would need `eval`, which the page forbids. */
 import { Validator } from "@cfworker/json-schema";
 import { MantineProvider } from "@mantine/core";
-import "@mantine/core/styles/baseline.css";
 import "@mantine/core/styles/default-css-variables.css";
-import "@mantine/core/styles/global.css";
 import "@mantine/core/styles/UnstyledButton.css";
 import "@mantine/core/styles/Button.css";
 import "@mantine/core/styles/ActionIcon.css";

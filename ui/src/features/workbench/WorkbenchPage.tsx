@@ -478,7 +478,7 @@ function RunBar({ view, actions }: { view: RunView; actions: ReturnType<typeof u
       <span className="i2 num nw optional">{`${done} of ${tasks.length} tasks`}</span>
       <span className="sp" />
       <RunButtons view={view} actions={actions} brief />
-      {!over && tasks.length > 0 && (
+      {run.status === "running" && tasks.length > 0 && (
         <i className="prog" aria-hidden="true">
           <b style={{ width: `${(done / Math.max(tasks.length, view.graph?.nodes.length ?? 1)) * 100}%` }} />
         </i>
