@@ -3,7 +3,8 @@
 Each call into SQLite lets go of Python's global lock, and on a busy event loop it takes milliseconds to get it back;
 three statements for each of a hundred commits would starve. So commits of a common shape are handed over as rows of
 one INSERT into a temporary view, whose trigger does for each row what `commits` does in several statements: the check
-and the change of the queue row in one conditional statement, then the journal row only if that one changed something.
+and the change of the queue row in one conditional statement, then the journal row only if that one changed something,
+and the summary only if the journal row was written.
 A commit that isn't accepted there (refused, repeated, held run, path taken) has left nothing, and goes the complete
 path, which finds out why.
 
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 
 from orchestrator.stores.contract import Commit, CommitAnswer, Granted, Outcome, RunAdvanced
 from orchestrator.stores.sqlite.codec import pack_events, pack_leases
-from orchestrator.stores.sqlite.commits import apply_commit, update_index, write_summary
+from orchestrator.stores.sqlite.commits import apply_commit, update_index
 from orchestrator.stores.sqlite.database import Value, int_of, rows
 from orchestrator.stores.sqlite.transaction import RunRef, Transaction
 
@@ -24,7 +25,7 @@ SETUP = """
 CREATE TEMP VIEW chain_steps AS
 SELECT 0 AS id, 0 AS run, 0 AS expected, 0 AS count, '' AS commit_id, 0 AS framed, x'' AS leases, x'' AS events,
        '' AS worker, '' AS from_path, 0 AS from_epoch, '' AS path, 0 AS epoch, '' AS kind, '' AS queue,
-       0 AS priority, 0 AS now_us, 0 AS due_us, x'' AS payload;
+       0 AS priority, 0 AS now_us, 0 AS due_us, x'' AS payload, x'' AS summary;
 
 CREATE TEMP TRIGGER take_chain_step INSTEAD OF INSERT ON chain_steps BEGIN
     UPDATE OR IGNORE main.queue SET
@@ -35,11 +36,12 @@ CREATE TEMP TRIGGER take_chain_step INSTEAD OF INSERT ON chain_steps BEGIN
     INSERT INTO main.journal (id, run, last_seq, count, commit_id, framed, leases, events)
     SELECT new.id, new.run, new.expected + new.count, new.count, new.commit_id, new.framed, new.leases, new.events
     WHERE changes() = 1;
+    UPDATE main.runs SET summary = new.summary WHERE key = new.run AND new.summary IS NOT NULL AND changes() = 1;
 END;
 
 CREATE TEMP VIEW chain_ends AS
 SELECT 0 AS id, 0 AS run, 0 AS expected, 0 AS count, '' AS commit_id, 0 AS framed, x'' AS events,
-       '' AS from_path, 0 AS from_epoch;
+       '' AS from_path, 0 AS from_epoch, x'' AS summary;
 
 CREATE TEMP TRIGGER take_chain_end INSTEAD OF INSERT ON chain_ends BEGIN
     DELETE FROM main.queue
@@ -48,10 +50,11 @@ CREATE TEMP TRIGGER take_chain_end INSTEAD OF INSERT ON chain_ends BEGIN
     INSERT INTO main.journal (id, run, last_seq, count, commit_id, framed, leases, events)
     SELECT new.id, new.run, new.expected + new.count, new.count, new.commit_id, new.framed, NULL, new.events
     WHERE changes() = 1;
+    UPDATE main.runs SET summary = new.summary WHERE key = new.run AND new.summary IS NOT NULL AND changes() = 1;
 END;
 """
-_STEP_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_END_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_STEP_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_END_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _SIZES = (128, 64, 32, 16, 8, 4, 2, 1)
 _STEP = "INSERT INTO chain_steps VALUES "
 _END = "INSERT INTO chain_ends VALUES "
@@ -150,6 +153,7 @@ def _step(tx: Transaction, commit: Commit, run: RunRef, steps: list[_Bindings]) 
             tx.now_us,
             tx.now_us + wanted.delay_us,
             wanted.payload,
+            commit.summary,
         )
     )
     return CommitAnswer(outcome=Outcome.OK, seq=commit.expected + count, leases=granted, now_us=tx.now_us)
@@ -173,6 +177,7 @@ def _end(tx: Transaction, commit: Commit, run: RunRef, ends: list[_Bindings]) ->
             data,
             done.path,
             done.epoch,
+            commit.summary,
         )
     )
     return CommitAnswer(outcome=Outcome.OK, seq=commit.expected + count, leases=[], now_us=tx.now_us)
@@ -200,6 +205,4 @@ def _settle(tx: Transaction, before: int, taken: list[_Taken], answers: list[Com
         answers[one.place] = answer
         if commit.index is not None:
             update_index(tx, run, commit.index)
-        if commit.summary is not None:
-            write_summary(tx, run, commit.summary)
         tx.advanced[run.run_id] = RunAdvanced(run_id=run.run_id, workflow=run.workflow, seq=answer.seq)
