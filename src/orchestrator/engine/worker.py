@@ -25,7 +25,7 @@ from orchestrator.engine.threads import DaemonThreads
 from orchestrator.engine.watchdog import Watchdog
 from orchestrator.errors import Conflict, Fenced, NotFound, OrchestratorError, StoreError
 from orchestrator.kernel.commands import AbandonTask, Command, Deadline, DoubtTask, FailTask, FireTimer
-from orchestrator.kernel.outlook import BUDGET, GRACE, next_budget_row, row_of
+from orchestrator.kernel.outlook import BUDGET, GRACE, expected_rows, next_budget_row
 from orchestrator.kernel.state import RunState
 from orchestrator.kernel.status import TaskStatus
 from orchestrator.kernel.values import ErrorInfo, rfc3339
@@ -271,11 +271,12 @@ class Worker:
         """The timer came, and nothing was due yet (a budget with time left, a clock that is a little ahead)."""
         actor = self.engine.actor(claim.run_id)
         state, definition = await actor.loaded()
-        row = None
         if claim.path == BUDGET:
             row = next_budget_row(state, definition, self.now_us())
-        elif claim.path != GRACE and (task := state.tasks.get(claim.path)) is not None:
-            row = row_of(task)
+        else:
+            row = next(
+                (r for r in expected_rows(state, definition) if r.path == claim.path and r.timer), None
+            )
         if row is None:
             return
         delay = max(1_000, row.due_us - self.now_us())
@@ -469,6 +470,11 @@ class Worker:
                 self.engine.spawn(self._drop(claim, str(error)), name=f"drop {attempt.path}")
             return
         log.error("a result could not be recorded", run=attempt.run_id, task=attempt.path, error=str(error))
+        if isinstance(error, UsageError | LimitExceeded | InternalError):
+            command = attempt.unrecordable(error)
+            if command is not None:
+                self._tell(attempt, command)
+                return
         self.engine.spawn(
             self._give_back(granted, delay_us=GIVE_BACK_DELAY_US), name=f"give back {attempt.path}"
         )
