@@ -113,10 +113,7 @@ class Committer:
                     )
                 self.trouble = str(error)
                 if tries >= _IMPATIENT_TRIES:
-                    for one in batch:
-                        if one.impatient:
-                            one.answered(error)
-                    batch[:] = [one for one in batch if not one.impatient]
+                    self._give_up_impatient(batch, error)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _PAUSE_MAX_SECONDS)
             except StoreError as error:
@@ -135,6 +132,17 @@ class Committer:
                 for one, answer in zip(batch, answers, strict=True):
                     one.answered(answer)
                 batch.clear()
+
+    def _give_up_impatient(self, batch: list[_Waiting], error: StoreError) -> None:
+        """Whoever won't wait for the store hears of the outage, those behind the batch too: they were never sent."""
+        tried = [one for one in batch if one.impatient]
+        behind = [one for one in self._waiting if one.impatient]
+        batch[:] = [one for one in batch if not one.impatient]
+        self._waiting = [one for one in self._waiting if not one.impatient]
+        for one in tried:
+            one.answered(error)
+        for one in behind:
+            one.answered(StoreUnavailable(str(error)))
 
     async def _halve(self, batch: list[_Waiting], error: BaseException) -> None:
         if len(batch) == 1:
