@@ -1,6 +1,6 @@
 /** Follow one run: its journal from the first event, live notices, and the fold of both. */
 import { useQueryClient } from "@tanstack/react-query";
-import { useEffect, useState } from "react";
+import { useEffect, useRef, useState } from "react";
 import { applyEvent, applyNotice, emptyFold, type RunFold } from "@/rules/fold";
 import { api } from "./calls";
 import { runQuery, tasksQuery } from "./queries";
@@ -19,10 +19,16 @@ const SETTLE_MS = 250;
 
 const emptyFeed = (): RunFeed => ({ fold: emptyFold(), events: [], notices: [] });
 
-/** The feed of run `id`; renders at most once a frame, however fast events come. */
-export function useRunFeed(id: string | null): RunFeed {
+/**
+ * The feed of run `id`; renders at most once a frame, however fast events come.
+ *
+ * `known` is the last event that somebody has heard of. A failed run may be retried: its stream ended with the failure,
+ * and it is followed again as soon as a later event is known.
+ */
+export function useRunFeed(id: string | null, known: number): RunFeed {
   const [feed, setFeed] = useState<RunFeed>(emptyFeed);
   const client = useQueryClient();
+  const heard = useRef<(seq: number) => void>(() => {});
   useEffect(() => {
     setFeed(emptyFeed());
     if (id === null) return;
@@ -77,23 +83,38 @@ export function useRunFeed(id: string | null): RunFeed {
       }
     };
 
-    const stop = follow(`/runs/${encodeURIComponent(id)}/events`, null, {
-      onEvent: ({ event, data }) => {
-        if (event === "journal") journal(JSON.parse(data) as JournalEvent);
-        else if (event === "live") {
-          const notice = JSON.parse(data) as LiveNotice;
-          applyNotice(fold, notice);
-          notices = [...notices.slice(1 - NOTICES_KEPT), { live: true, notice, after: fold.seq }];
-          changed();
-        } else if (event === "end") refresh();
-      },
-      onPoll: () => void poll(),
-    });
+    let over = false;
+    const listen = () => {
+      over = false;
+      return follow(`/runs/${encodeURIComponent(id)}/events`, fold.seq > 0 ? String(fold.seq) : null, {
+        onEvent: ({ event, data }) => {
+          if (event === "journal") journal(JSON.parse(data) as JournalEvent);
+          else if (event === "live") {
+            const notice = JSON.parse(data) as LiveNotice;
+            applyNotice(fold, notice);
+            notices = [...notices.slice(1 - NOTICES_KEPT), { live: true, notice, after: fold.seq }];
+            changed();
+          } else if (event === "end") {
+            over = true;
+            refresh();
+          }
+        },
+        onPoll: () => void poll(),
+      });
+    };
+    let stop = listen();
+    heard.current = (seq) => {
+      if (!over || seq <= fold.seq) return;
+      stop();
+      stop = listen();
+    };
     return () => {
+      heard.current = () => {};
       stop();
       cancelAnimationFrame(frame);
       if (settle !== null) clearTimeout(settle);
     };
   }, [id, client]);
+  useEffect(() => heard.current(known), [known]);
   return feed;
 }

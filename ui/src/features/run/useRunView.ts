@@ -24,7 +24,7 @@ export function useRunView(id: string | null): RunView {
   const runAnswer = useQuery({ ...runQuery(id ?? ""), enabled: id !== null });
   const tasks = useQuery({ ...tasksQuery(id ?? ""), enabled: id !== null }).data ?? NO_TASKS;
   const classes = useQuery(classesQuery).data ?? NO_CLASSES;
-  const feed = useRunFeed(id);
+  const feed = useRunFeed(id, runAnswer.data?.seq ?? 0);
   const asked = id === null ? null : (runAnswer.data ?? null);
   const workflow =
     useQuery({ ...versionQuery(asked?.workflow ?? "", asked?.version ?? 0), enabled: asked !== null }).data ?? null;
