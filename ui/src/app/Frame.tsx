@@ -62,12 +62,7 @@ export function Frame() {
         </nav>
         <span className="sp" />
         <LiveState />
-        <button
-          type="button"
-          className="find"
-          onClick={() => setOpen("palette")}
-          aria-label="Search or run a command Ctrl K"
-        >
+        <button type="button" className="find" onClick={() => setOpen("palette")}>
           <Icon name="search" size={14} />
           <span className="t12 sp">Search or run a command</span>
           <kbd>Ctrl K</kbd>

@@ -17,7 +17,11 @@ export function Dialog({ opened, onClose, title, width = 480, children, footer }
   useEffect(() => {
     const dialog = ref.current;
     if (!dialog) return;
-    if (opened && !dialog.open) dialog.showModal();
+    if (opened && !dialog.open) {
+      dialog.showModal();
+      // The first field is what a person came for; the browser would take the button that closes.
+      dialog.querySelector<HTMLElement>(".dialog-body :is(input, textarea, select)")?.focus();
+    }
     if (!opened && dialog.open) dialog.close();
   }, [opened]);
   return (

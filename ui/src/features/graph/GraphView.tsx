@@ -72,10 +72,10 @@ function Canvas({
   const touched = useRef(false);
   const narrow = Number.parseInt(pane, 10) < 760;
   const fitAll = useCallback(() => {
-    // In a narrow pane what floats in its upper corner would lie on the graph.
-    const top = narrow ? "48px" : "16px";
+    // In a narrow pane what floats in its corners would lie on the graph.
+    const [top, bottom] = narrow ? (["48px", "56px"] as const) : (["16px", "16px"] as const);
     void flow.fitView({
-      padding: { top, left: "16px", right: "16px", bottom: "16px" },
+      padding: { top, left: "16px", right: "16px", bottom },
       maxZoom: 1,
       minZoom: 0.1,
       duration: 0,

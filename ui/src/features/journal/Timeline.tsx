@@ -1,6 +1,7 @@
 import { useMemo, useState } from "react";
 import type { RunFeed } from "@/api/useRunFeed";
 import { StatusIcon } from "@/design/status";
+import { useMedia } from "@/design/useMedia";
 import { useNow } from "@/design/useNow";
 import { isOpen } from "@/rules/fold";
 import { taskLook } from "@/rules/status";
@@ -16,6 +17,7 @@ const DRAWN = 0.86;
 export function Timeline({ feed, selected, onSelect }: Props) {
   const { fold, events } = feed;
   const [unfolded, setUnfolded] = useState<ReadonlySet<number>>(new Set());
+  const most = useMedia("(max-width: 640px)") ? 3 : 9;
   const over = fold.ended !== null;
   const now = useNow(over ? 3_600_000 : 200);
   const all = useMemo(() => lanes(events, fold), [events, fold]);
@@ -26,9 +28,9 @@ export function Timeline({ feed, selected, onSelect }: Props) {
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, and the keyboard must reach it.
     <section className="tl scroll" aria-label="Timeline" tabIndex={0}>
-      <Axis scale={scale} start={start} onUnfold={(from) => setUnfolded(new Set([...unfolded, from]))} />
+      <Axis scale={scale} start={start} most={most} onUnfold={(from) => setUnfolded(new Set([...unfolded, from]))} />
       <div className="tw">
-        <Grid scale={scale} start={start} />
+        <Grid scale={scale} start={start} most={most} />
         {all.map((lane) => (
           <LaneRow
             key={lane.path}
@@ -49,23 +51,35 @@ export function Timeline({ feed, selected, onSelect }: Props) {
   );
 }
 
-function marks(scale: Scale, start: number): { at: number; x: number }[] {
-  const step = axisStep(scale.span, 9);
+function marks(scale: Scale, start: number, most: number): { at: number; x: number }[] {
+  const step = axisStep(scale.span, most);
   const found: { at: number; x: number }[] = [];
+  const folds = scale.pieces.filter((piece) => piece.folded).map((piece) => (piece.x0 + piece.x1) / 2);
   for (const piece of scale.pieces) {
     if (piece.folded) continue;
     for (let at = Math.ceil((piece.from - start) / step) * step; at <= piece.to - start; at += step) {
       const x = scale.at(start + at);
-      if (found.length === 0 || x - (found.at(-1)?.x ?? 0) > 0.05) found.push({ at, x });
+      if (at > 0 && folds.some((fold) => Math.abs(fold - x) < 0.6 / most)) continue;
+      if (found.length === 0 || x - (found.at(-1)?.x ?? 0) > 0.5 / most) found.push({ at, x });
     }
   }
   return found;
 }
 
-function Axis({ scale, start, onUnfold }: { scale: Scale; start: number; onUnfold: (from: number) => void }) {
+function Axis({
+  scale,
+  start,
+  most,
+  onUnfold,
+}: {
+  scale: Scale;
+  start: number;
+  most: number;
+  onUnfold: (from: number) => void;
+}) {
   return (
     <div className="ax">
-      {marks(scale, start).map(({ at, x }) => (
+      {marks(scale, start, most).map(({ at, x }) => (
         <span key={at} style={{ left: percent(x * DRAWN) }}>
           {axisMark(at)}
         </span>
@@ -87,8 +101,8 @@ function Axis({ scale, start, onUnfold }: { scale: Scale; start: number; onUnfol
   );
 }
 
-function Grid({ scale, start }: { scale: Scale; start: number }) {
-  return marks(scale, start).map(({ at, x }) => (
+function Grid({ scale, start, most }: { scale: Scale; start: number; most: number }) {
+  return marks(scale, start, most).map(({ at, x }) => (
     <u key={at} style={{ left: `calc(176px + (100% - 176px) * ${x * DRAWN})` }} />
   ));
 }
