@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.processes import REALTIME, Server, server
+from tests.faults.processes import REALTIME, Server, server, tell
 from tests.faults.thirty import Driver, Story, check, prepare
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -39,8 +39,8 @@ def report(stories: list[Story]) -> None:
     """Print what was measured; in `make faults` the time is a limit."""
     gaps = [story.gap_seconds for story in stories if story.gap_seconds is not None]
     again = [story.restart_seconds for story in stories if story.kills]
-    print(
-        f"\n{len(stories)} kills, {sum(story.doubts for story in stories)} tasks in doubt; "
+    tell(
+        f"{len(stories)} kills, {sum(story.doubts for story in stories)} tasks in doubt; "
         f"from kill to ready {statistics.median(again):.2f} s (median), {max(again):.2f} s at most; "
         f"from ready to the next event {statistics.median(gaps):.3f} s, {max(gaps):.3f} s at most ({len(gaps)} times; "
         f"{sum(story.waited_only for story in stories)} only waited for a signal)"

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from orchestrator import BaseNode, Context, Effect, RetryLater
+from orchestrator import BaseNode, Context, Effect, RetryLater, Route, Stop
 
 
 def note(kind: str, ctx: Context, key: str, step: str = "") -> None:
@@ -188,9 +188,31 @@ class BadNode(BaseNode):
         if params.how == "leave a task behind":
             self._behind = asyncio.get_running_loop().create_task(_fail_later())
             return "done"
-        if params.how == "stop the loop":
-            asyncio.get_running_loop().stop()
-            return "done"
+        if params.how == "exit in a task group":
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_fail_later())
+        if params.how == "exit in gather":
+            await asyncio.gather(_fail_later(), asyncio.sleep(0.1))
+        if params.how == "sleep for ages":
+            await ctx.sleep(1e300)
+        if params.how == "sleep for no number":
+            await ctx.sleep(float("nan"))
+        if params.how == "later for ages":
+            raise RetryLater("in ages", delay_seconds=float("inf"))
+        if params.how == "later for no number":
+            raise RetryLater("whenever", delay_seconds=float("nan"))
+        if params.how == "odd signal":
+            await ctx.wait_for_signal("odd \x00 \ud800")
+        if params.how == "odd child":
+            await ctx.run_workflow("odd \x00 \ud800")
+        if params.how == "odd key":
+            await ctx.step("step", int, key="odd \ud800")
+        if params.how == "odd variable":
+            ctx.set_variables(**{"odd \x00\ud800": 1})
+        if params.how == "odd step error":
+            await ctx.step("step", misbehave, "odd type")
+        if params.how == "unspeakable in an irreversible step":
+            return await ctx.step("step", misbehave, "unspeakable", effect=Effect.IRREVERSIBLE)
         if params.how == "step with NUL":
             return await ctx.step("odd\x00name\ud800", lambda: "fine")
         if params.how == "log":
@@ -283,11 +305,17 @@ def misbehave(how: str) -> Any:
         case "group":
             raise ExceptionGroup("two at once", [ValueError("one"), TypeError("two")])
         case "odd type":
-            raise type("Odd\x00\ud800Type", (Exception,), {})("odd")
+            raise type("Odd\\Type\u202e", (Exception,), {})("odd")
         case "sleep":
             time.sleep(60)
-        case "close stdout":
-            os.close(1)
+        case "odd route":
+            return Route("odd \x00 \ud800", reason="why \x00 \ud800")
+        case "odd stop":
+            return Stop(succeed=False, message="stopped \x00 \ud800")
+        case "huge stop":
+            return Stop(succeed=False, message="x" * 5_000_000)
+        case "exit with an odd code":
+            raise SystemExit(UnspeakableError())
         case _:
             raise ValueError(f"unknown way to misbehave: {how}")
     return None
@@ -302,8 +330,8 @@ class DieNode(BaseNode):
         unless: str
 
     async def execute(self, params: Params, ctx: Context) -> Any:
-        note("write", ctx, ctx.idempotency_key)
-        if not Path(params.unless).exists():
+        await asyncio.to_thread(note, "write", ctx, ctx.idempotency_key)
+        if not await asyncio.to_thread(Path(params.unless).exists):
             os.kill(os.getpid(), signal.SIGKILL)
         return "lived"
 
@@ -331,7 +359,6 @@ class TellingNode(BaseNode):
         ctx.set_variables(kept=f"var {secret}")
         ctx.set_variables(in_list=[secret, {"deep": secret}])
         told = await ctx.step("tell", lambda: {"step result": secret})
-        print(f"stdout is the author's own: {len(secret)}")
         return {
             "plain": secret,
             "inside": f"x{secret}y",

@@ -133,6 +133,11 @@ def server(folder: Path, *command: str, **environment: str) -> Generator[Server]
         found.kill(children=True)
 
 
+def tell(text: str) -> None:
+    """Say what was measured; seen with `pytest -s`, as in `make faults`."""
+    print(f"\n{text}")  # noqa: T201
+
+
 # ------------------------------------------------------------------------------------------------------- processes
 
 
@@ -159,7 +164,7 @@ def children_of(pid: int) -> list[int]:
 
 
 def wait_until(
-    condition: Callable[[], T], what: str, *, seconds: float = 30.0, log: Server | None = None
+    condition: Callable[[], T | None], what: str, *, seconds: float = 30.0, log: Server | None = None
 ) -> T:
     """Poll until the condition holds; gives what it gave."""
     deadline = time.monotonic() + seconds

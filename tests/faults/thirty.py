@@ -183,7 +183,7 @@ class Driver:
         run = self._ask("POST", f"/workflows/{NAME}/runs", {"input": {"n": 7}}, key=self._key).json()["id"]
         signalled = False
         deadline = time.monotonic() + 40
-        while time.monotonic() < deadline:
+        while True:
             if not signalled and time.monotonic() - began >= signal_after:
                 self._ask(
                     "POST", f"/runs/{run}/signals/go", {"payload": {"word": "now"}}, key=f"{self._key}-go"
@@ -194,9 +194,10 @@ class Driver:
                 break
             if found["tasks"]["in_doubt"]:
                 self._resolve(run)
+            assert time.monotonic() < deadline, (
+                f"seed {story.seed}: the run hangs: {found}\n{self.server.log[-6000:]}"
+            )
             time.sleep(0.03)
-        else:
-            raise AssertionError(f"seed {story.seed}: the run hangs: {found}\n{self.server.log[-6000:]}")
         if self._killer is not None:
             self._killer.join()
             if story.kills and not self._ready_at:  # it died after the last word
@@ -252,9 +253,8 @@ class Driver:
             ]
             body: dict[str, Any] = {"action": "retry", "message": "nothing happened"}
             if paid:
-                output = {"path": task["path"], "value": 24}
-                if task["path"] == "pay_in_step":
-                    output = {"path": task["path"], "value": ["reserve", "pay", "ship"]}
+                # Of a step in doubt the output is the step's, and the task goes on behind it.
+                output = "pay" if task["path"] == "pay_in_step" else {"path": task["path"], "value": 24}
                 body = {"action": "done", "output": output, "message": "the ledger has it"}
             try:
                 answer = self._client.post(f"/runs/{run}/tasks/{task['path']}/resolve", json=body)

@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from orchestrator.api.application import create_app
+from orchestrator.api.protocol import BoundedProtocol
 from orchestrator.bootstrap import running
 from orchestrator.config import Settings, UnsafeBind, is_loopback
 from orchestrator.engine.service import Service
@@ -139,6 +140,7 @@ async def serve(
         log_config=None,
         access_log=False,
         server_header=False,
+        http=BoundedProtocol,
         ws="none",
         lifespan="on",
         timeout_graceful_shutdown=max(1, round(settings.shutdown_seconds)),

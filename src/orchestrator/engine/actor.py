@@ -83,6 +83,7 @@ class Item:
         "events",
         "finish",
         "impatient",
+        "lines",
         "path",
         "rechecked",
         "refusal",
@@ -108,6 +109,7 @@ class Item:
         self.blobs = blobs
         self.impatient = impatient
         self.events: Sequence[Event] = ()
+        self.lines: Sequence[bytes] = ()
         self.refusal: OrchestratorError | None = None
 
 
@@ -246,7 +248,7 @@ class RunActor:
             self._inbox[:0] = accepted
             self._next()
             return
-        if events and needs_output(state, self.definition):
+        if events and not state.tasks and needs_output(state, self.definition):
             self._engine.spawn(self._finish_then_write(events, accepted), name=f"finish {self.run_id}")
             return
         self._write(events, accepted, ())
@@ -267,6 +269,8 @@ class RunActor:
                     definition=definition,
                     cancel_grace_us=self._engine.cancel_grace_us,
                 )
+                # Here and not later: what can't be written down is the fault of this command alone.
+                item.lines = [encode(event) for event in item.events]
             except (Conflict, LimitExceeded) as refusal:
                 if not (self._fresh or item.rechecked):
                     item.rechecked = True
@@ -276,7 +280,7 @@ class RunActor:
                     item.done(refusal)
                     continue
                 # It rests on events that aren't durable yet: it counts once they are, else it is decided again.
-                item.events, item.refusal = (), refusal
+                item.events, item.lines, item.refusal = (), (), refusal
                 accepted.append(item)
                 continue
             except Exception as bug:  # one run's broken rule must not end the worker
@@ -303,11 +307,15 @@ class RunActor:
                 redactor=engine.redactor,
                 now=rfc3339(engine.now_us()),
             )
-        except (OrchestratorError, KeyError) as error:
+            events.extend(handle(state, command, now_us=engine.now_us(), definition=definition))
+        except (
+            Exception
+        ) as error:  # one run's broken rule must not end the worker, nor leave the run without a turn
+            if not isinstance(error, OrchestratorError):
+                log.exception("a run's output could not be made", run=self.run_id)
             self._forget_state()
             self._retry_or_fail(accepted, error)
             return
-        events.extend(handle(state, command, now_us=engine.now_us(), definition=definition))
         self._write(events, accepted, blobs)
 
     def _write(self, events: list[Event], accepted: list[Item], blobs: Sequence[Blob]) -> None:
@@ -327,13 +335,23 @@ class RunActor:
             return
         assert self.state is not None
         assert self.definition is not None
+        lines = [line for item in accepted for line in item.lines]
+        try:
+            lines.extend(encode(event) for event in events[len(lines) :])
+            commit = self._build(events, lines, list(leases.values()), all_blobs, self.state, self.definition)
+        except Exception as bug:  # whatever it is, the run must get its next turn
+            log.exception("a commit could not be built", run=self.run_id)
+            self._unreserve()
+            self._forget_state()
+            self._retry_or_fail(accepted, InternalError(repr(bug)))
+            return
         self._in_flight = accepted
-        commit = self._build(events, list(leases.values()), all_blobs, self.state, self.definition)
         self._engine.committer.submit(commit, self._answered, impatient=impatient)
 
     def _build(
         self,
         events: list[Event],
+        lines: list[bytes],
         leases: list[Lease],
         blobs: list[Blob],
         state: RunState,
@@ -345,9 +363,7 @@ class RunActor:
         if events and state.status is not self._indexed:
             index = index_of(state)
         snapshot = None
-        if state.seq - self._snapshot_seq >= self._snapshot_interval(state) or (
-            self.known_seq == 0 and state.forked_from is not None
-        ):
+        if self._snapshot_is_due(state) or (self.known_seq == 0 and state.forked_from is not None):
             snapshot = encode_state(state)
         return Commit(
             commit_id=engine.new_commit_id(),
@@ -355,7 +371,7 @@ class RunActor:
             namespace=state.namespace,
             expected=self.known_seq if events else None,
             worker=engine.worker_name,
-            events=[encode(event) for event in events],
+            events=lines,
             stands_on=leases,
             withdraw=work.withdraw,
             hold=work.hold,
@@ -366,9 +382,11 @@ class RunActor:
             index=index,
         )
 
-    def _snapshot_interval(self, state: RunState) -> int:
-        size = len(state.values) + len(state.tasks) + len(state.visits)
-        return max(self._engine.config.snapshot_every, 2 * size)
+    def _snapshot_is_due(self, state: RunState) -> bool:
+        since = state.seq - self._snapshot_seq
+        if since < self._engine.config.snapshot_every:
+            return False
+        return since >= 2 * (len(state.values) + len(state.tasks) + len(state.visits))
 
     def _enqueue(
         self, work: Work, leases: list[Lease], definition: Definition, state: RunState
@@ -399,10 +417,7 @@ class RunActor:
 
     def _answered(self, answer: CommitAnswer | BaseException) -> None:
         items, self._in_flight = self._in_flight, []
-        worker = self._engine.worker
-        if worker is not None and self._reserved:
-            worker.unreserve(self._reserved)
-        self._reserved = 0
+        self._unreserve()
         if isinstance(answer, BaseException):
             self._forget_state()
             self._retry_or_fail(items, answer)
@@ -420,6 +435,12 @@ class RunActor:
         else:
             self._conflicted(items)
 
+    def _unreserve(self) -> None:
+        worker = self._engine.worker
+        if worker is not None and self._reserved:
+            worker.unreserve(self._reserved)
+        self._reserved = 0
+
     def _committed(self, items: list[Item], answer: CommitAnswer) -> None:
         self._conflicts = 0
         state = self.state
@@ -428,7 +449,7 @@ class RunActor:
             self.known_seq = state.seq
             if state.status is not self._indexed:
                 self._indexed = state.status
-            if state.seq - self._snapshot_seq >= self._snapshot_interval(state):
+            if self._snapshot_is_due(state):
                 self._snapshot_seq = state.seq
         self._answer(items)
         self._engine.committed(self, state, items, answer.leases)

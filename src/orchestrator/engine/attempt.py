@@ -12,13 +12,23 @@ import structlog
 from pydantic import BaseModel
 
 from orchestrator.engine.actor import RunActor
+from orchestrator.engine.containment import enter_node
 from orchestrator.engine.context import StepInDoubt, Suspension, TaskContext
-from orchestrator.engine.failures import error_info
+from orchestrator.engine.failures import clean, error_info
 from orchestrator.engine.live import LiveTask, LogLine
 from orchestrator.engine.redaction import Redactor
 from orchestrator.engine.scope import NO_BLOBS, TaskValues, fetch_blobs, payloads_of_task
 from orchestrator.engine.watchdog import LoopBlocked
-from orchestrator.errors import Conflict, NodeError, OrchestratorError, RetryLater, TaskTimeout
+from orchestrator.errors import (
+    Conflict,
+    InternalError,
+    LimitExceeded,
+    NodeError,
+    OrchestratorError,
+    RetryLater,
+    TaskTimeout,
+    UsageError,
+)
 from orchestrator.kernel.commands import (
     AbandonTask,
     Command,
@@ -35,6 +45,7 @@ from orchestrator.kernel.state import RunState, TaskState
 from orchestrator.kernel.values import Payload, Timing, rfc3339
 from orchestrator.model.declarations import Effect
 from orchestrator.model.definition import Definition, NodeDefinition
+from orchestrator.model.limits import DURATION_SECONDS_MAX
 from orchestrator.sdk.node import BaseNode
 from orchestrator.sdk.results import Route, Stop
 from orchestrator.stores.contract import Blob
@@ -62,6 +73,7 @@ class Attempt:
     __slots__ = (
         "_ctx",
         "_outcome",
+        "_refused",
         "_task",
         "_timer",
         "actor",
@@ -119,6 +131,7 @@ class Attempt:
         self._ctx: TaskContext | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._outcome = False
+        self._refused = False
         self._task = task
 
     # --- life -------------------------------------------------------------------------------------------------------
@@ -149,6 +162,7 @@ class Attempt:
             self._end(self._told())
 
     async def _run(self, state: RunState, blob_payloads: Sequence[Payload]) -> None:
+        enter_node()
         try:
             if blob_payloads:
                 blobs = await fetch_blobs(self.worker.engine.store, blob_payloads, run_id=self.run_id)
@@ -159,13 +173,11 @@ class Attempt:
         except Suspension as suspension:
             command = SuspendTask(path=self.path, waits=suspension.waits)
         except StepInDoubt as doubt:
-            command = DoubtTask(path=self.path, reason=self.redactor.redact(doubt.reason))
+            command = DoubtTask(path=self.path, reason=self.said(doubt.reason))
         except LoopBlocked:
             command = self._failed(BlockedLoop(self.worker.engine.config.blocked_after_seconds))
         except RetryLater as later:
-            delay = later.delay_seconds
-            later_us = self.node.retry.initial_us if delay is None else max(0, round(delay * 1_000_000))
-            command = self._failed(later, later_us=later_us)
+            command = self._failed(later, later_us=self._later_us(later.delay_seconds))
         except BaseException as error:  # noqa: BLE001 -- the one edge that records a task's failure, SystemExit too
             command = self._failed(error)
         self._end(command)
@@ -225,7 +237,7 @@ class Attempt:
         if isinstance(result, Route):
             route = RouteChoice(
                 targets=result.targets,
-                reason=None if result.reason is None else self.redactor.redact(result.reason),
+                reason=None if result.reason is None else self.said(result.reason),
                 confidence=result.confidence,
                 by=result.by,
                 model=result.model,
@@ -235,7 +247,8 @@ class Attempt:
             )
             output = result.output
         elif isinstance(result, Stop):
-            stop = StopRequest(succeed=result.succeed, message=result.message)
+            message = None if result.message is None else self.said(result.message)
+            stop = StopRequest(succeed=result.succeed, message=message)
             output = result.output
         if output is result or isinstance(output, BaseModel):
             output = node_class.dump_output(output)
@@ -273,6 +286,19 @@ class Attempt:
             worker=self.worker.name, queued_at=rfc3339(self.queued_us), started_at=rfc3339(self.started_us)
         )
 
+    def _later_us(self, seconds: float | None) -> int:
+        """When to try again, whatever the node's code asked for."""
+        if seconds is None or not seconds >= 0:  # not a number, either
+            return self.node.retry.initial_us
+        return round(min(seconds, DURATION_SECONDS_MAX) * 1_000_000)
+
+    def unrecordable(self, error: BaseException) -> Command | None:
+        """The failure to tell of instead of a result that nobody could write down; None if it is one itself."""
+        if self._refused:
+            return None
+        self._refused = True
+        return self._failed(error)
+
     # --- what the context needs -------------------------------------------------------------------------------------
 
     @property
@@ -302,6 +328,7 @@ class Attempt:
 
         Raises:
             asyncio.CancelledError: the task is no longer ours; the code is unwound.
+            UsageError, LimitExceeded, InternalError: it can't be written down.
         """
         try:
             await self.actor.ask(command, path=self.path, epoch=self.epoch, finish=False, blobs=blobs)
@@ -309,19 +336,25 @@ class Attempt:
             if self.reason is None:
                 self.reason = ENDING if refusal.reason == "stopping" else LEASE_LOST
             raise asyncio.CancelledError from refusal
+        except (UsageError, LimitExceeded, InternalError):
+            raise
         except OrchestratorError as lost:
             if self.reason is None:
                 self.reason = LEASE_LOST
             raise asyncio.CancelledError from lost
 
+    def said(self, text: str) -> str:
+        """Words of the node's code as they may be kept: no secrets, and nothing that a store can't take."""
+        return clean(self.redactor.redact(text))
+
     def log(self, message: str, level: str) -> None:
         """A line of the task's log."""
-        line = LogLine(at=rfc3339(self.now_us()), level=level, message=self.redactor.redact(message))
+        line = LogLine(at=rfc3339(self.now_us()), level=level, message=self.said(message))
         self.worker.announcer.log_line(self, line)
 
     def progress(self, done: float, total: float | None, message: str | None) -> None:
         """How far it is."""
-        self.worker.announcer.progressed(self, done, total, message)
+        self.worker.announcer.progressed(self, done, total, None if message is None else self.said(message))
 
 
 class OwnCancellation(OrchestratorError):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.engine.failures import clean, raise_again, step_error_info
+from orchestrator.engine.failures import clean, describe, raise_again, step_error_info
 from orchestrator.engine.payloads import to_json
 from orchestrator.errors import NotFound, PermanentFailure, RetryLater, StepMismatch, UsageError
 from orchestrator.kernel.commands import RecordStep, StartStep
@@ -25,7 +25,8 @@ from orchestrator.sdk.errors import ChildFailed, SignalTimeout
 if TYPE_CHECKING:
     from orchestrator.engine.attempt import Attempt
 
-STEP_NAME_CHARACTERS_MAX = 200
+STEP_NAME_CHARACTERS_MAX = 220
+"""Longer than a signal's or workflow's name, which a wait takes for its own with a word before it."""
 
 
 def _once(read: "Callable[[TaskContext], Any]") -> "Callable[[TaskContext], Any]":
@@ -162,12 +163,14 @@ class TaskContext:
 
     def log(self, message: str, /, *, level: LogLevel = "info", **fields: Any) -> None:
         tail = "".join(f" {name}={value!r}" for name, value in fields.items())
-        self._attempt.log(clean(f"{message}{tail}"), level)
+        self._attempt.log(f"{message}{tail}", level)
 
     def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
-        self._attempt.progress(done, total, None if message is None else clean(message))
+        self._attempt.progress(done, total, message)
 
     def set_variables(self, /, **values: Any) -> None:
+        for name in values:
+            self._check_name("a variable's name", name)
         self.new_variables.update(values)
 
     # --- steps ------------------------------------------------------------------------------------------------------
@@ -227,14 +230,14 @@ class TaskContext:
             raise
         except PermanentFailure as error:
             if irreversible:
-                raise StepInDoubt(f"the irreversible step `{step}` failed: {error}") from error
+                raise StepInDoubt(f"the irreversible step `{step}` failed: {describe(error)}") from error
             info = step_error_info(error, self._task, attempt.redactor)
             await attempt.record(record(error=info))
             self._remember(step, name, digest, error=info)
             raise
         except Exception as error:
             if irreversible:
-                raise StepInDoubt(f"the irreversible step `{step}` failed: {error}") from error
+                raise StepInDoubt(f"the irreversible step `{step}` failed: {describe(error)}") from error
             # Recorded only if the node's code goes on all the same: then it is the step's final answer.
             self._failed = record(error=step_error_info(error, self._task, attempt.redactor))
             raise
@@ -258,12 +261,26 @@ class TaskContext:
         self.steps[step] = StepState(name=name, args_sha256=digest, error=error)
 
     def _name_step(self, name: str, key: str | None) -> str:
-        if not name or len(name) > STEP_NAME_CHARACTERS_MAX:
-            raise UsageError(f"a step's name has 1 to {STEP_NAME_CHARACTERS_MAX} characters, not {len(name)}")
+        self._check_name("a step's name", name)
         if key is not None:
+            self._check_name("a step's key", key)
             return f"{name}[{key}]"
         count = self._counts[name] = self._counts.get(name, 0) + 1
         return name if count == 1 else f"{name}#{count}"
+
+    def _check_name(self, what: str, text: object) -> None:
+        """Names stand in the journal, as they are.
+
+        Raises:
+            UsageError: it is no text, empty, too long, holds what can't be stored, or a secret.
+        """
+        if not isinstance(text, str) or not 0 < len(text) <= STEP_NAME_CHARACTERS_MAX:
+            shown = f"{len(text):,}" if isinstance(text, str) else f"a {type(text).__name__}"
+            raise UsageError(f"{what} has 1 to {STEP_NAME_CHARACTERS_MAX} characters, not {shown}")
+        if clean(text) != text:
+            raise UsageError(f"{what} can't be stored: {clean(text)!r} holds NUL or half a character")
+        if self._attempt.redactor.redact(text) != text:
+            raise UsageError(f"{what} holds a secret; use another text")
 
     def _answer(self, step: str, name: str, digest: str, recorded: StepState) -> Any:
         if recorded.name != name or recorded.args_sha256 not in ("", digest):

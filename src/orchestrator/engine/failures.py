@@ -24,7 +24,7 @@ def error_info(error: BaseException, task: TaskState, redactor: Redactor) -> Err
     """Type, message and place of the error; secrets replaced, odd characters escaped, long texts cut."""
     return ErrorInfo(
         type=error_type(error),
-        message=redactor.redact(_message(error)),
+        message=clean(redactor.redact(describe(error))),
         retryable=_retryable(error),
         path=task.path,
         node=task.node,
@@ -84,16 +84,14 @@ def _retryable(error: BaseException) -> bool:
     return not isinstance(error, _POINTLESS)
 
 
-def _message(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
+    """The error's own words, neither redacted nor cleaned; never fails."""
     try:
-        text = str(error)
+        if isinstance(error, SystemExit):
+            return f"the node's code called sys.exit({error.code!r})"
+        return str(error) or type(error).__name__
     except BaseException as broken:  # noqa: BLE001 -- a user's exception may fail to describe itself, or even exit
-        text = f"(the error can't be shown: its own text raised {type(broken).__name__})"
-    if not text:
-        text = type(error).__name__
-    if isinstance(error, SystemExit):
-        text = f"the node's code called sys.exit({error.code!r})"
-    return clean(text)
+        return f"(the error can't be shown: its own text raised {type(broken).__name__})"
 
 
 def clean(text: str) -> str:

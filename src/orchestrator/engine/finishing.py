@@ -5,6 +5,7 @@ It is evaluated here and recorded by the kernel.
 
 from typing import Any
 
+from orchestrator.engine.failures import clean
 from orchestrator.engine.payloads import Codec
 from orchestrator.engine.redaction import Redactor
 from orchestrator.engine.scope import TaskValues, fetch_blobs, output_reads, payloads_of_task
@@ -24,7 +25,7 @@ async def finish_run(
         value = await _output(state, definition, store, now)
         payload, blobs = codec.encode(value, run_id=state.run_id)
     except (ExpressionFailed, OutputNotStorable) as error:
-        info = ErrorInfo(type=error.code, message=redactor.redact(str(error)), retryable=False)
+        info = ErrorInfo(type=error.code, message=clean(redactor.redact(str(error))), retryable=False)
         return FinishRun(error=info), []
     return FinishRun(output=payload), blobs
 

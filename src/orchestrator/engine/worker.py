@@ -17,13 +17,23 @@ import structlog
 from orchestrator.engine.actor import Accepted, Item, RunActor
 from orchestrator.engine.announcer import Announcer
 from orchestrator.engine.attempt import ENDING, LEASE_LOST, TIMEOUT, Attempt
+from orchestrator.engine.containment import Containment
 from orchestrator.engine.delivery import deliver
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.heartbeat import Heartbeat
 from orchestrator.engine.reconciler import Reconciler
 from orchestrator.engine.threads import DaemonThreads
 from orchestrator.engine.watchdog import Watchdog
-from orchestrator.errors import Conflict, Fenced, NotFound, OrchestratorError, StoreError
+from orchestrator.errors import (
+    Conflict,
+    Fenced,
+    InternalError,
+    LimitExceeded,
+    NotFound,
+    OrchestratorError,
+    StoreError,
+    UsageError,
+)
 from orchestrator.kernel.commands import AbandonTask, Command, Deadline, DoubtTask, FailTask, FireTimer
 from orchestrator.kernel.outlook import BUDGET, GRACE, expected_rows, next_budget_row
 from orchestrator.kernel.state import RunState
@@ -31,6 +41,7 @@ from orchestrator.kernel.status import TaskStatus
 from orchestrator.kernel.values import ErrorInfo, rfc3339
 from orchestrator.model.definition import NodeDefinition
 from orchestrator.stores.contract import (
+    Blob,
     Claim,
     Commit,
     Enqueue,
@@ -62,6 +73,7 @@ class Worker:
         self.engine = engine
         self.name = name or f"{socket.gethostname()[:40]}-{getpid()}-{engine.random.getrandbits(32):08x}"
         self.threads = DaemonThreads("node")
+        self._containment = Containment()
         self.announcer = Announcer(engine, self.name)
         config = engine.config
         self._lease_us = round(config.lease_seconds * 1_000_000)
@@ -112,6 +124,7 @@ class Worker:
         engine.clock.heard(answer.now_us)
         self._registered_us = engine.clock.monotonic_us()
         engine.worker = self
+        self._containment.install()
         if self._uses_thread:
             self.watchdog.start()
             self.heartbeat.start()
@@ -146,6 +159,7 @@ class Worker:
         except StoreError as error:
             log.warning("the worker could not say goodbye; its leases end by themselves", error=str(error))
         self.engine.worker = None
+        self._containment.remove()
         self.threads.close()
 
     async def _drain(self) -> None:
@@ -439,16 +453,27 @@ class Worker:
         if command is None:
             self._forget(attempt)
             return
-        actor = attempt.actor
+        attempt.actor.running.pop(attempt.path, None)
+        self._report(attempt, command, attempt.blobs_to_commit)
 
+    def _report(self, attempt: Attempt, command: Command, blobs: Sequence[Blob] = ()) -> None:
         def done(result: Accepted | BaseException) -> None:
+            if isinstance(result, UsageError | LimitExceeded | InternalError):
+                failure = attempt.unrecordable(result)
+                if failure is not None:
+                    log.error(
+                        "a result could not be written down, and the task fails",
+                        run=attempt.run_id,
+                        task=attempt.path,
+                        error=str(result),
+                    )
+                    self._report(attempt, failure)
+                    return
             if isinstance(result, BaseException):
                 self._refused(attempt, result)
             self._forget(attempt)
 
-        actor.running.pop(attempt.path, None)
-        item = Item(command, done, path=attempt.path, epoch=attempt.epoch, blobs=attempt.blobs_to_commit)
-        actor.post(item)
+        attempt.actor.post(Item(command, done, path=attempt.path, epoch=attempt.epoch, blobs=blobs))
 
     def _refused(self, attempt: Attempt, error: BaseException) -> None:
         """The kernel or the store didn't take a result: the task is no longer ours, or the run can't be read."""
@@ -470,11 +495,6 @@ class Worker:
                 self.engine.spawn(self._drop(claim, str(error)), name=f"drop {attempt.path}")
             return
         log.error("a result could not be recorded", run=attempt.run_id, task=attempt.path, error=str(error))
-        if isinstance(error, UsageError | LimitExceeded | InternalError):
-            command = attempt.unrecordable(error)
-            if command is not None:
-                self._tell(attempt, command)
-                return
         self.engine.spawn(
             self._give_back(granted, delay_us=GIVE_BACK_DELAY_US), name=f"give back {attempt.path}"
         )

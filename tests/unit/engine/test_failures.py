@@ -24,9 +24,8 @@ def test_an_error_that_cannot_say_what_it_is_is_still_told(raised: type[BaseExce
     assert raised.__name__ in info.message
 
 
-def test_odd_characters_are_escaped_in_type_and_message() -> None:
-    info = told(type("Odd\x00\ud800Type", (Exception,), {})("a\x00b\ud800"))
-    assert info.type == "Odd\\x00\\ud800Type"
+def test_odd_characters_are_escaped_in_the_message() -> None:
+    info = told(ValueError("a\x00b\ud800"))
     assert info.message == "a\\x00b\\ud800"
 
 
