@@ -26,7 +26,9 @@ class StoreClock:
 
     def now_us(self) -> int:
         """Microseconds since the epoch, by the store's clock."""
-        self._last_us = max(self._last_us, self._offset_us + self._monotonic_us())
+        now = self._offset_us + self._monotonic_us()
+        if now > self._last_us:
+            self._last_us = now
         return self._last_us
 
     def monotonic_us(self) -> int:

@@ -32,7 +32,7 @@ class Redactor:
 
     def touches(self, data: bytes) -> bool:
         """Whether JSON text may hold a secret."""
-        return any(form in data for form in self._bytes)
+        return bool(self._bytes) and any(form in data for form in self._bytes)
 
     def redact_value(self, value: Any) -> Any:
         """Plain data without secrets, in texts, keys and numbers; containers are changed in place."""

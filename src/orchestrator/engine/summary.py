@@ -9,7 +9,7 @@ import msgspec
 
 from orchestrator.engine.explain import Pending, pending_of
 from orchestrator.kernel.outlook import Waker
-from orchestrator.kernel.state import RunState
+from orchestrator.kernel.state import RunState, TaskState
 from orchestrator.kernel.status import TaskStatus
 from orchestrator.kernel.values import ErrorInfo, ForkOrigin, Parent
 
@@ -105,11 +105,16 @@ def _wakers(state: RunState) -> tuple[tuple[Pending, ...], int]:
     if not state.status.live:
         return (), 0
     plain = state.ready == len(state.tasks) and not state.paused and state.ending is None
-    if plain and state.ready > WAKERS_MAX:
-        first = islice(state.tasks.values(), WAKERS_MAX)
-        return tuple(Pending(waker=Waker(kind="queue", path=t.path, node=t.node)) for t in first), state.ready
+    if plain:
+        first = list(islice(state.tasks.values(), WAKERS_MAX))
+        if state.ready > WAKERS_MAX or all(t.error is None and t.doubt is None for t in first):
+            return tuple([_ready(task) for task in first]), state.ready
     pending = pending_of(state)
     return tuple(pending[:WAKERS_MAX]), len(pending)
+
+
+def _ready(task: TaskState) -> Pending:
+    return Pending(waker=Waker(kind="queue", path=task.path, node=task.node), attempt=task.attempt)
 
 
 def _bounded(error: ErrorInfo | None) -> ErrorInfo | None:

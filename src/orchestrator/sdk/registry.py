@@ -169,6 +169,9 @@ class Registry:
             NotFound: there is none; the nearest name is suggested.
         """
         classes = self._classes
+        found = classes.get(name)
+        if found is not None:
+            return found
         for spelling in class_spellings(name):
             found = classes.get(spelling)
             if found is not None:
@@ -176,7 +179,8 @@ class Registry:
         raise NotFound("node class", name, suggestion=_nearest(name, classes))
 
     def __contains__(self, name: str) -> bool:
-        return any(spelling in self._classes for spelling in class_spellings(name))
+        classes = self._classes
+        return name in classes or any(spelling in classes for spelling in class_spellings(name))
 
     def __len__(self) -> int:
         return len(self._classes)
