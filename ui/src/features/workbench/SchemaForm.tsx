@@ -56,6 +56,8 @@ export default function SchemaForm({ id, schema, value, onChange, onSubmit }: Pr
         showErrorList={false}
         noHtml5Validate
         focusOnFirstError
+        // The fields say what is wrong; without this it would be logged as an error of the page.
+        onError={() => {}}
         uiSchema={{ "ui:submitButtonOptions": { norender: true } }}
         onChange={(event) => onChange((event.formData ?? null) as Json)}
         onSubmit={(event) => onSubmit((event.formData ?? null) as Json)}
