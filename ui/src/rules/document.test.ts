@@ -73,6 +73,11 @@ describe("completion", () => {
   test("offers the names of the document that are not there yet", () => {
     expect(labels('{"name": "x", |}')).toEqual(["start_at", "nodes"]);
   });
+  test("knows the names that follow a half-written one, and puts a comma before them", () => {
+    const { text, offset } = at('{"na|" "nodes": {}, "start_at": "a"}');
+    const found = complete(text, offset, known);
+    expect(found?.options.map((option) => option.apply)).toEqual(['"name": "",']);
+  });
   test("offers node ids where a node belongs, but not the node itself", () => {
     const marked = '{"start_at": "a", "nodes": {"a": {"class": "StartNode", "next_node": "|"}, "b": {}, "c": {}}}';
     expect(labels(marked)).toEqual(["b", "c"]);

@@ -77,7 +77,8 @@ const SYNTAX: Record<string, string> = {
 export function syntaxProblems(text: string): Problem[] {
   const errors: ParseError[] = [];
   parse(text, errors, { allowTrailingComma: false, disallowComments: true });
-  return errors.slice(0, 5).map((error) => {
+  // What follows the first error is mostly its echo.
+  return errors.slice(0, 1).map((error) => {
     const from = Math.min(error.offset, Math.max(0, text.length - 1));
     return {
       pointer: "",
@@ -218,7 +219,7 @@ export function complete(text: string, offset: number, known: Known): Completion
   if (expression) return expression;
   const span = covers ? { from: inside.offset, to: inside.offset + inside.length } : wordAt(text, offset);
   const options = location.isAtPropertyKey
-    ? keyOptions(path, document, known, text, span.to)
+    ? keyOptions(path, documentOf(text.slice(0, span.from) + text.slice(span.to)), known, text.slice(span.to))
     : valueOptions(path, document, known);
   return options.length > 0 ? { ...span, options } : null;
 }
@@ -231,15 +232,11 @@ function wordAt(text: string, offset: number): Span {
   return { from, to };
 }
 
-function keyOptions(
-  path: (string | number)[],
-  document: JsonObject,
-  known: Known,
-  text: string,
-  end: number,
-): Option[] {
+/** `document` is read without the word at the cursor, so that a half-written name doesn't hide its neighbours. */
+function keyOptions(path: (string | number)[], document: JsonObject, known: Known, after: string): Option[] {
   const parent = path.slice(0, -1);
-  const hasColon = /^\s*:/.test(text.slice(end));
+  const hasColon = /^\s*:/.test(after);
+  const comma = /^\s*"/.test(after) ? "," : "";
   let present: Json | undefined = document;
   for (const part of parent) present = isObject(present) ? present[String(part)] : undefined;
   const there = new Set(isObject(present) ? Object.keys(present) : []);
@@ -247,7 +244,7 @@ function keyOptions(
     label: name,
     detail,
     info,
-    apply: hasColon ? JSON.stringify(name) : `${JSON.stringify(name)}: ${value}`,
+    apply: hasColon ? JSON.stringify(name) : `${JSON.stringify(name)}: ${value}${comma}`,
     kind: "key",
   });
   if (parent[0] === "nodes" && parent[2] === "next_node" && parent.length === 3) {

@@ -54,6 +54,13 @@ export function lanes(events: readonly JournalEvent[], fold: RunFold): Lane[] {
     if (status === "running") {
       lane.segments.push({ kind: "work", from: Math.max(at, task?.startedAt ? micros(task.startedAt) : at), to: null });
     }
+    if (status === "cancelled" && lane.segments.length === 0 && task?.startedAt) {
+      lane.segments.push({
+        kind: "work",
+        from: micros(task.startedAt),
+        to: task.finishedAt ? micros(task.finishedAt) : at,
+      });
+    }
     const waits = status === "waiting" ? lane.waits || "waits for its next try" : "";
     return { ...lane, status, waits, words: laneWords({ ...lane, status }) };
   });

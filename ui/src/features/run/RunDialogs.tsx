@@ -254,7 +254,7 @@ type Action = "done" | "retry" | "skip" | "fail";
 
 const resolutions: [Action, string, string][] = [
   ["done", "It happened", "The task completes with the output below."],
-  ["retry", "It did not happen: run it again", "The task runs once more, with a new idempotency key."],
+  ["retry", "It did not happen: run it again", "The task runs once more."],
   ["skip", "Go on without it", "The task counts as skipped; its output is null."],
   ["fail", "It failed", "The task fails with the message below."],
 ];

@@ -1,5 +1,11 @@
 /** The JSON editor: completion and hover from the server's schemas, problems below their lines with a button that mends them. */
-import { autocompletion, type CompletionContext, closeBrackets, closeBracketsKeymap } from "@codemirror/autocomplete";
+import {
+  autocompletion,
+  type Completion,
+  type CompletionContext,
+  closeBrackets,
+  closeBracketsKeymap,
+} from "@codemirror/autocomplete";
 import {
   defaultKeymap,
   history,
@@ -88,7 +94,16 @@ function completions(known: () => Known) {
         displayLabel: option.label,
         detail: option.detail,
         ...(option.info && { info: option.info }),
-        apply: option.apply,
+        apply: (view: EditorView, _chosen: Completion, from: number, to: number) => {
+          // Inside fresh quotes or brackets goes the cursor, for what comes next.
+          const inside = /(""|\{\}|\[\]),?$/.exec(option.apply);
+          const anchor = from + (inside ? inside.index + 1 : option.apply.length);
+          view.dispatch({
+            changes: { from, to, insert: option.apply },
+            selection: { anchor },
+            userEvent: "input.complete",
+          });
+        },
         type: option.kind,
       })),
     };

@@ -10,6 +10,7 @@ import { useTitle } from "@/design/useTitle";
 import { keepDraft } from "@/features/workbench/useDraft";
 import { WorkflowTabs } from "@/features/workbench/WorkbenchPage";
 import { lineDiff } from "@/rules/diff";
+import { formatted } from "@/rules/document";
 import { exact, moment } from "@/rules/time";
 import "./versions.css";
 
@@ -72,10 +73,12 @@ function Diff({ name, version, latest }: { name: string; version: number; latest
   const navigate = useNavigate();
   const now = useQuery(versionQuery(name, version));
   const before = useQuery({ ...versionQuery(name, version - 1), enabled: version > 1 });
-  const lines = useMemo(
-    () => (now.data ? lineDiff(version > 1 ? (before.data?.text ?? now.data.text) : now.data.text, now.data.text) : []),
-    [now.data, before.data, version],
-  );
+  // Both are laid out alike, so that only what was meant otherwise stands out; a first version is shown as it was typed.
+  const lines = useMemo(() => {
+    if (!now.data) return [];
+    if (version === 1) return lineDiff(now.data.text, now.data.text);
+    return before.data ? lineDiff(formatted(before.data.text), formatted(now.data.text)) : [];
+  }, [now.data, before.data, version]);
   const changed = lines.filter((line) => line.kind !== "same").length;
   return (
     <section className="diff col sp" aria-label={`Version ${version}`}>
