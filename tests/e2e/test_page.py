@@ -253,6 +253,8 @@ def test_problems_show_as_one_types_and_replace_mends_them(page: Page) -> None:
     blocked = page.get_by_role("button", name="Fix 1 problem to save")
     expect(blocked).to_be_disabled()
     expect(page.get_by_role("button", name="1 problem", exact=True)).to_be_visible()
+    # Long lines must not push the button out of sight.
+    expect(problem.get_by_role("button", name="Replace")).to_be_in_viewport(ratio=1)
     problem.get_by_role("button", name="Replace").click()
     expect(page.get_by_text("No problems")).to_be_visible()
     expect(page.locator(".diag")).to_have_count(0)
