@@ -8,6 +8,9 @@ import "@/design/frame.css";
 import "@/design/dialog.css";
 import { queryClient } from "@/api/queries";
 import { router } from "@/app/router";
+import { reloadAfterUpgrade } from "@/app/upgrade";
+
+reloadAfterUpgrade();
 
 const root = document.getElementById("root");
 if (!root) throw new Error("index.html has no element with the id `root`");

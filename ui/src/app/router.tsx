@@ -106,6 +106,8 @@ export const router = createRouter({
     nodesRoute,
   ]),
   defaultPreload: "intent",
+  // A broken page leaves the frame standing, and the way to the others.
+  defaultErrorComponent: PageError,
   scrollRestoration: true,
 });
 
