@@ -48,12 +48,7 @@ async def _hand_over(engine: "Engine", message: AnyMessage) -> None:
         case StartChild():
             await _start_child(engine, message)
         case CancelChild():
-            try:
-                await engine.command(
-                    message.to, CancelRun(by="parent", reason="the run that waited for it ended")
-                )
-            except (Conflict, NotFound) as over:
-                log.debug("nothing to cancel", run=message.to, why=str(over))
+            await _cancel(engine, message.to)
         case ChildEnded():
             command = FinishChild(
                 run=message.run,
@@ -90,3 +85,26 @@ async def _start_child(engine: "Engine", message: StartChild) -> None:
         )
         return
     await engine.create(start)
+    if not await _is_awaited(engine, message):
+        # The parent was stopped meanwhile, and its word to cancel may have come before there was a run to cancel.
+        await _cancel(engine, message.to)
+
+
+async def _is_awaited(engine: "Engine", message: StartChild) -> bool:
+    """Whether the parent's task, by now, waits for the child or has its answer."""
+    parent = message.parent
+    try:
+        task = (await engine.read_state(parent.run)).tasks.get(parent.path)
+    except NotFound:
+        return False
+    if task is None:
+        return False
+    wait = task.waits.get(parent.step)
+    return parent.step in task.steps or (wait is not None and wait.run == message.to)
+
+
+async def _cancel(engine: "Engine", run_id: str) -> None:
+    try:
+        await engine.command(run_id, CancelRun(by="parent", reason="the run that waited for it ended"))
+    except (Conflict, NotFound) as over:
+        log.debug("nothing to cancel", run=run_id, why=str(over))
