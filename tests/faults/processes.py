@@ -32,6 +32,7 @@ class Server:
     command: tuple[str, ...] = ("dev", "--no-examples")
     environment: dict[str, str] = field(default_factory=dict[str, str])
     port: int = field(default_factory=free_port)
+    ready_means: str = "/readyz"
     process: subprocess.Popen[bytes] | None = None
     ready_at: float = 0.0
     start_seconds: float = 0.0
@@ -72,7 +73,7 @@ class Server:
             if self.process.poll() is not None:
                 raise AssertionError(f"the server ended with {self.process.returncode}:\n{self.log}")
             with contextlib.suppress(httpx2.TransportError):
-                if httpx2.get(f"{self.url}/readyz").status_code == 200:
+                if httpx2.get(f"{self.url}{self.ready_means}").status_code == 200:
                     self.ready_at = time.time()
                     self.start_seconds = time.monotonic() - began
                     return
@@ -122,10 +123,12 @@ def spawn(command: list[str], *, folder: Path, store: Path, **environment: str) 
 
 
 @contextlib.contextmanager
-def server(folder: Path, *command: str, **environment: str) -> Generator[Server]:
+def server(
+    folder: Path, *command: str, ready_means: str = "/readyz", **environment: str
+) -> Generator[Server]:
     """A started server; killed at the end, with its workers."""
     folder.mkdir(parents=True, exist_ok=True)
-    found = Server(folder, command or ("dev", "--no-examples"), environment)
+    found = Server(folder, command or ("dev", "--no-examples"), environment, ready_means=ready_means)
     try:
         found.start()
         yield found

@@ -157,6 +157,7 @@ class Driver:
         kill: Callable[[], None] | None,
         restart: Callable[[], float],
         within_seconds: float,
+        server_stays: bool = False,
     ) -> None:
         self.server = server
         self.story = Story(seed)
@@ -168,6 +169,7 @@ class Driver:
         self._ready_at = 0.0
         self._key = f"seed-{seed}"
         self._within = within_seconds
+        self._stays = server_stays
         self._killer: threading.Thread | None = None
 
     def tell(self) -> Story:
@@ -213,6 +215,8 @@ class Driver:
         assert self._kill is not None
         time.sleep(self.story.killed_after)
         self._killed_at = time.time()
+        if self._stays:
+            self._ready_at = self._killed_at
         self._kill()
         self.story.kills += 1
 

@@ -339,6 +339,7 @@ class Attempt:
         except (UsageError, LimitExceeded, InternalError):
             raise
         except OrchestratorError as lost:
+            log.info("a step came too late", run=self.run_id, task=self.path, why=str(lost))
             if self.reason is None:
                 self.reason = LEASE_LOST
             raise asyncio.CancelledError from lost

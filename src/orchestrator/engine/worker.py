@@ -438,7 +438,7 @@ class Worker:
             return
         for path, attempt in list(actor.running.items()):
             if path not in state.tasks:
-                attempt.tell(LEASE_LOST)
+                self._lost(attempt)
             elif state.ending is not None:
                 attempt.tell(ENDING)
 
@@ -576,7 +576,12 @@ class Worker:
         for attempt in list(self._attempts.values()):
             held = (attempt.run_id, attempt.path, attempt.epoch) in owned
             if not held and attempt.granted_us < self.now_us() - age_us - 1_000_000:
-                attempt.tell(LEASE_LOST)
+                self._lost(attempt)
+
+    def _lost(self, attempt: Attempt) -> None:
+        if attempt.reason is None:
+            log.info("a lease was lost: somebody else has the task", run=attempt.run_id, task=attempt.path)
+        attempt.tell(LEASE_LOST)
 
     async def _look_around(self) -> None:
         """The slow poll: leases of dead workers, runs that others advanced, our own registration."""
