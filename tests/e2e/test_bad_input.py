@@ -42,7 +42,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "ORCHESTRATOR_BLOCKED_AFTER_SECONDS": str(BLOCKED_AFTER_SECONDS),
         "ORCHESTRATOR_SECRET_TOKEN": SECRET,
     }
-    with server(tmp_path_factory.mktemp("bad"), **settings) as found:
+    with server(tmp_path_factory.mktemp("bad"), environment=settings) as found:
         with found.client() as client:
             save(client, BESIDE)
         yield found

@@ -33,6 +33,7 @@ class Server:
     environment: dict[str, str] = field(default_factory=dict[str, str])
     port: int = field(default_factory=free_port)
     ready_means: str = "/readyz"
+    store_at: Path | None = None
     process: subprocess.Popen[bytes] | None = None
     ready_at: float = 0.0
     start_seconds: float = 0.0
@@ -48,7 +49,7 @@ class Server:
 
     @property
     def store(self) -> Path:
-        return self.folder / "store.db"
+        return self.store_at or self.folder / "store.db"
 
     @property
     def pid(self) -> int:
@@ -124,11 +125,21 @@ def spawn(command: list[str], *, folder: Path, store: Path, **environment: str) 
 
 @contextlib.contextmanager
 def server(
-    folder: Path, *command: str, ready_means: str = "/readyz", **environment: str
+    folder: Path,
+    *command: str,
+    ready_means: str = "/readyz",
+    store_at: Path | None = None,
+    environment: dict[str, str] | None = None,
 ) -> Generator[Server]:
     """A started server; killed at the end, with its workers."""
     folder.mkdir(parents=True, exist_ok=True)
-    found = Server(folder, command or ("dev", "--no-examples"), environment, ready_means=ready_means)
+    found = Server(
+        folder,
+        command or ("dev", "--no-examples"),
+        environment or {},
+        ready_means=ready_means,
+        store_at=store_at,
+    )
     try:
         found.start()
         yield found

@@ -85,7 +85,7 @@ def test_a_worker_that_was_stopped_longer_than_its_lease_changes_nothing(
     tmp_path: Path, node: str, stopped_after: float
 ) -> None:
     with (
-        server(tmp_path, "serve", "--workers", "0", ready_means="/healthz", **SETTINGS) as found,
+        server(tmp_path, "serve", "--workers", "0", ready_means="/healthz", environment=SETTINGS) as found,
         found.client() as client,
     ):
         # Long enough that the first worker is stopped in the middle, and ends it soon after it is woken.
