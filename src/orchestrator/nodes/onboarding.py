@@ -30,7 +30,7 @@ UserType = Literal["premium", "standard"]
 # └──────────────────────────────────────────────────────────────────────────────────────────┘
 DEFAULT_USER_TYPE: UserType = "premium"
 
-WORK_SECONDS = 0.08
+WORK_SECONDS = 0.15
 """How long each of the systems takes to answer, so that one sees the nodes light up."""
 
 _DIRECTORY = {
