@@ -1,7 +1,8 @@
 """Build the page into the wheel, so that whoever installs it needs neither Node.js nor this repository.
 
-The example workflows go in, too. The building itself is `scripts/build_ui.py`; this hook only decides whether it is wanted: always where the page is
-missing or older than its sources, never with ORCHESTRATOR_SKIP_UI=1 (then the API serves no page).
+The example workflows go in, too. The building itself is `scripts/build_ui.py`; this hook only decides whether it is
+wanted: always where the page is missing or older than its sources, never with ORCHESTRATOR_SKIP_UI=1 (then the API
+serves no page).
 """
 
 import os
@@ -17,7 +18,9 @@ class PageBuildHook(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if self.target_name == "wheel" and version == "standard":
             # An installed package has its example workflows beside the command line; an editable one finds the folder.
-            build_data["force_include"][str(Path(self.root) / "examples")] = "orchestrator/cli/example_workflows"
+            build_data["force_include"][str(Path(self.root) / "examples")] = (
+                "orchestrator/cli/example_workflows"
+            )
         if os.environ.get("ORCHESTRATOR_SKIP_UI") == "1":
             return
         root = Path(self.root)

@@ -68,7 +68,9 @@ class DefinitionError(OrchestratorError):
         self.faults = tuple(faults)
         self.hints = tuple(hints)
         noun = "fault" if len(self.faults) == 1 else "faults"
-        super().__init__(f"{len(self.faults)} {noun} in the workflow:\n" + "\n".join(f"  {f}" for f in self.faults))
+        super().__init__(
+            f"{len(self.faults)} {noun} in the workflow:\n" + "\n".join(f"  {f}" for f in self.faults)
+        )
 
 
 class InvalidInput(UsageError):
@@ -167,7 +169,9 @@ class RetryLater(NodeError):
 
     code = "retry_later"
 
-    def __init__(self, message: str = "asked to be tried again later", *, delay_seconds: float | None = None) -> None:
+    def __init__(
+        self, message: str = "asked to be tried again later", *, delay_seconds: float | None = None
+    ) -> None:
         self.delay_seconds = delay_seconds
         super().__init__(message)
 

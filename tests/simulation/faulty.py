@@ -80,7 +80,9 @@ class FaultyStore:
         await self._after("claim", StoreUnavailable("simulated: the answer was lost"))
         return answer
 
-    async def release(self, worker: str, leases: Sequence[Granted], *, delay_us: int = 0, note: str = "") -> None:
+    async def release(
+        self, worker: str, leases: Sequence[Granted], *, delay_us: int = 0, note: str = ""
+    ) -> None:
         await self._before("release")
         await self.inner.release(worker, leases, delay_us=delay_us, note=note)
 

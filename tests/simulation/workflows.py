@@ -30,7 +30,7 @@ class Ledger:
         return sum(1 for effect in self.effects if effect[0] == kind and effect[2] == key)
 
 
-def build_registry(ledger: Ledger, rng: random.Random) -> Registry:  # noqa: C901 -- one class after the other
+def build_registry(ledger: Ledger, rng: random.Random) -> Registry:
     """The classes of the simulation, over this ledger."""
     registry = Registry()
 

@@ -44,9 +44,9 @@ class Outcome:
     """What a world showed: for coverage over many seeds, and to compare two worlds of one seed."""
 
     digest: str = ""
-    kinds: Counter[str] = field(default_factory=Counter)
-    ends: Counter[str] = field(default_factory=Counter)
-    faults: dict[str, int] = field(default_factory=dict)
+    kinds: Counter[str] = field(default_factory=Counter[str])
+    ends: Counter[str] = field(default_factory=Counter[str])
+    faults: dict[str, int] = field(default_factory=dict[str, int])
     runs: int = 0
     kills: int = 0
 
@@ -171,7 +171,12 @@ class World:
         while True:
             try:
                 start = await prepare_start(
-                    engine, run_id=run_id, workflow=workflow, version=None, namespace="default", payload=payload
+                    engine,
+                    run_id=run_id,
+                    workflow=workflow,
+                    version=None,
+                    namespace="default",
+                    payload=payload,
                 )
                 await engine.create(start)
             except StoreError:
@@ -290,7 +295,9 @@ class World:
                 node = WORKFLOWS[state.workflow][event.node]["class"]
                 if node in ("Write", "Pay"):
                     kind = "write" if node == "Write" else "pay"
-                    assert self.ledger.count(kind, f"{run_id}/{event.path}") >= 1, f"{event.path} never happened"
+                    assert self.ledger.count(kind, f"{run_id}/{event.path}") >= 1, (
+                        f"{event.path} never happened"
+                    )
         assert not state.status.live
 
 
