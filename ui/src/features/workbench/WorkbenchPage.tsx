@@ -146,6 +146,13 @@ function Workbench({ name, workflow }: { name: string; workflow: Workflow | null
       ),
     [checked.problems],
   );
+  const count = useMemo(() => {
+    if (!workflow) return 0;
+    const now = readObject(draft.text);
+    return now ? changes(workflow.document, now).length : null;
+  }, [workflow, draft.text]);
+  // What means the same makes no version, so none is offered.
+  const unsaved = !workflow || (draft.dirty && count !== 0);
   const save = useSave({ name, draft, checked, onSaved: () => setShown("draft") });
 
   useEffect(() => {
@@ -177,24 +184,20 @@ function Workbench({ name, workflow }: { name: string; workflow: Workflow | null
           draft={draft}
           workflow={workflow}
           checked={checked}
+          count={count}
           onDiscard={() => editor.current?.replaceAll(saved)}
         />
         {workflow && (
           <button
             type="button"
-            className={draft.dirty ? "btn" : "btn pri"}
+            className={unsaved ? "btn" : "btn pri"}
             onClick={() => setAsking({ input: view.run?.input })}
           >
             <Icon name="play" size={14} />
             {`Run version ${workflow.version}…`}
           </button>
         )}
-        <SaveButton
-          save={save}
-          checked={checked}
-          next={(workflow?.versions ?? 0) + 1}
-          dirty={draft.dirty || !workflow}
-        />
+        <SaveButton save={save} checked={checked} next={(workflow?.versions ?? 0) + 1} unsaved={unsaved} />
       </header>
       <div className="wb">
         <section className="ed" style={{ width: size }} aria-label="Document">
@@ -356,12 +359,12 @@ function SaveButton({
   save,
   checked,
   next,
-  dirty,
+  unsaved,
 }: {
   save: ReturnType<typeof useSave>;
   checked: Checked;
   next: number;
-  dirty: boolean;
+  unsaved: boolean;
 }) {
   if (checked.faults > 0) {
     return (
@@ -371,7 +374,7 @@ function SaveButton({
       </button>
     );
   }
-  if (!dirty) return null;
+  if (!unsaved) return null;
   return (
     <button type="button" className="btn pri" onClick={save.now} disabled={save.pending || !save.ready}>
       {save.pending ? "Saving" : `Save as version ${next}`}
@@ -383,18 +386,16 @@ function SaveState({
   draft,
   workflow,
   checked,
+  count,
   onDiscard,
 }: {
   draft: ReturnType<typeof useDraft>;
   workflow: Workflow | null;
   checked: Checked;
+  /** Places where the draft differs from the version; null while it cannot be read. */
+  count: number | null;
   onDiscard: () => void;
 }) {
-  const count = useMemo(() => {
-    if (!workflow) return 0;
-    const now = readObject(draft.text);
-    return now ? changes(workflow.document, now).length : null;
-  }, [workflow, draft.text]);
   if (checked.away) {
     return (
       <span className="t12 c-wait row nw save desk">
@@ -504,10 +505,12 @@ function Shown({
   checked: Checked;
 }) {
   const { run } = view;
-  const now = draft ? "Draft" : workflow ? `Version ${workflow.version}` : "Draft";
+  const { faults } = checked;
+  const problems = faults === 0 ? "" : faults === 1 ? ", 1 problem" : `, ${faults} problems`;
+  const now = draft || !workflow ? `Draft${problems}` : `Version ${workflow.version}`;
   if (!run) {
-    return checked.faults > 0 ? (
-      <span className="ver">The last drawing without problems</span>
+    return faults > 0 && !checked.drawn ? (
+      <span className="ver">The last drawing that could be made</span>
     ) : (
       <span className="ver">{now}</span>
     );

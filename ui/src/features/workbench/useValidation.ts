@@ -12,18 +12,20 @@ export type Checked = {
   problems: readonly Problem[];
   faults: number;
   graph: Graph | null;
+  /** Whether `graph` is the drawing of `text`, not of an earlier one. */
+  drawn: boolean;
   /** Why the server could not be asked. */
   away: string | null;
 };
 
-const NOTHING: Checked = { text: null, problems: [], faults: 0, graph: null, away: null };
+const NOTHING: Checked = { text: null, problems: [], faults: 0, graph: null, drawn: false, away: null };
 
 export function useValidation(text: string): Checked {
   const [checked, setChecked] = useState<Checked>(NOTHING);
   useEffect(() => {
     const syntax = syntaxProblems(text);
     if (syntax.length > 0) {
-      setChecked((before) => ({ ...before, text, problems: syntax, faults: syntax.length, away: null }));
+      setChecked((before) => ({ ...before, text, problems: syntax, faults: syntax.length, drawn: false, away: null }));
       return;
     }
     const stop = new AbortController();
@@ -38,6 +40,7 @@ export function useValidation(text: string): Checked {
             problems: [...faults, ...hints],
             faults: faults.length,
             graph: answer.graph ?? before.graph,
+            drawn: answer.graph !== null,
             away: null,
           }));
         },
