@@ -13,7 +13,13 @@ export function TrackDrawing({ graph }: { graph: Graph }) {
       at.set(node.id, { x: c * (W + GAP), y: HIGH / 2 - H / 2 + (r - (column.length - 1) / 2) * 28 });
     });
   });
-  const ways = graph.edges.filter((edge) => !edge.back && edge.kind !== "error");
+  const forward = graph.edges.filter((edge) => !edge.back);
+  // One way from node to node: a plain one stands for those on error too, and is drawn after them.
+  const ordered = [
+    ...forward.filter((edge) => edge.kind === "error"),
+    ...forward.filter((edge) => edge.kind !== "error"),
+  ];
+  const ways = [...new Map(ordered.map((edge) => [`${edge.source}>${edge.target}`, edge])).values()];
   return (
     <svg width="100%" height={HIGH} viewBox={`0 0 ${Math.max(WIDE, width + 24)} ${HIGH}`} aria-hidden="true">
       <g transform={`translate(${(Math.max(WIDE, width + 24) - width) / 2} 0)`}>
@@ -27,6 +33,7 @@ export function TrackDrawing({ graph }: { graph: Graph }) {
           return (
             <Way
               key={`${edge.source}>${edge.target}`}
+              error={edge.kind === "error"}
               from={{ x: from.x + W, y: from.y + H / 2 }}
               to={{ x: to.x, y: to.y + H / 2 }}
             />
@@ -51,7 +58,9 @@ export function TrackDrawing({ graph }: { graph: Graph }) {
   );
 }
 
-function Way({ from, to }: { from: { x: number; y: number }; to: { x: number; y: number } }) {
+type Point = { x: number; y: number };
+
+function Way({ from, to, error }: { from: Point; to: Point; error: boolean }) {
   const middle = from.x + GAP / 2 - 2;
   const r = Math.min(8, Math.abs(to.y - from.y) / 2);
   const down = Math.sign(to.y - from.y);
@@ -61,8 +70,11 @@ function Way({ from, to }: { from: { x: number; y: number }; to: { x: number; y:
       : `M${from.x} ${from.y}H${middle - r}Q${middle} ${from.y} ${middle} ${from.y + r * down}V${to.y - r * down}Q${middle} ${to.y} ${middle + r} ${to.y}H${to.x - 6}`;
   return (
     <>
-      <path className="way" d={path} />
-      <polygon className="way-end" points={`${to.x - 7},${to.y - 4} ${to.x - 7},${to.y + 4} ${to.x - 1},${to.y}`} />
+      <path className={error ? "way err" : "way"} d={path} />
+      <polygon
+        className={error ? "way-end err" : "way-end"}
+        points={`${to.x - 7},${to.y - 4} ${to.x - 7},${to.y + 4} ${to.x - 1},${to.y}`}
+      />
     </>
   );
 }
