@@ -1,6 +1,7 @@
 /** The one sentence above a run's graph: why it failed (root first), who must decide, or what it waits for. */
 import type { Run, RunSummary, Task } from "@/api/types";
 import type { RunFold } from "./fold";
+import { localTimes } from "./time";
 
 export type BannerAction = "retry" | "resolve" | "signal" | "resume" | null;
 export type Banner = {
@@ -42,6 +43,13 @@ export function rootError(
   return { node, message: error.message, attempt: tries, type: error.type };
 }
 
+/** What the server says the run waits for, with its times as this page's other times. */
+const waits = (run: RunSummary | Run): string =>
+  localTimes(
+    run.waiting_for?.sentence ?? "",
+    (run.waiting_for?.wakers ?? []).map((one) => one.at),
+  );
+
 export function bannerOf(run: Run | RunSummary, fold: RunFold, tasks: readonly Task[]): Banner | null {
   if (run.status === "failed") {
     const error = rootError(run, fold, tasks);
@@ -71,16 +79,16 @@ export function bannerOf(run: Run | RunSummary, fold: RunFold, tasks: readonly T
   }
   const waiting = run.waiting_for;
   if (run.status === "paused")
-    return { ...plain("idle", waiting?.sentence || "Paused: nothing new starts"), action: "resume" };
-  if (run.status === "cancelling")
-    return plain("idle", waiting?.sentence || "Cancelling: running tasks are asked to end");
-  if (run.status === "queued") return plain("idle", waiting?.sentence || "Waits for a worker");
+    return { ...plain("idle", waits(run) || "Paused: nothing new starts"), action: "resume" };
+  if (run.status === "cancelling") return plain("idle", waits(run) || "Cancelling: running tasks are asked to end");
+  if (run.status === "queued") return plain("idle", waits(run) || "Waits for a worker");
+  if (run.status === "cancelled" && fold.cancelReason) return plain("idle", `Cancelled: ${fold.cancelReason}`);
   if (run.status === "waiting") {
     const wakers = waiting?.wakers ?? [];
     const signal = wakers.find((one) => one.kind === "signal");
     const child = wakers.find((one) => one.kind === "child");
     return {
-      ...plain("wait", waiting?.sentence || "Waits"),
+      ...plain("wait", waits(run) || "Waits"),
       node: wakers[0]?.node ?? null,
       action: signal ? "signal" : null,
       signal: signal?.name ?? null,
@@ -101,20 +109,22 @@ export function rowSentence(run: RunSummary): { text: string; tone: "plain" | "q
   }
   if (run.status === "waiting") {
     return {
-      text: run.waiting_for?.sentence ?? "Waits",
+      text: waits(run) || "Waits",
       tone: run.tasks.in_doubt > 0 || /in doubt/.test(run.waiting_for?.sentence ?? "") ? "doubt" : "wait",
     };
   }
-  if (run.waiting_for?.sentence && run.status !== "running") return { text: run.waiting_for.sentence, tone: "plain" };
+  if (run.waiting_for?.sentence && run.status !== "running") return { text: waits(run), tone: "plain" };
   if (run.status === "running") {
     const { tasks } = run;
     const done = tasks.completed + tasks.skipped;
     return { text: tasks.running > 0 ? `${tasks.running} running, ${done} done` : `${done} done`, tone: "plain" };
   }
   if (run.status === "queued") return { text: "Waits for a worker", tone: "plain" };
-  if (run.status === "cancelled") return { text: run.error?.message || "Cancelled", tone: "quiet" };
+  if (run.status === "cancelled" && run.error?.message) return { text: run.error.message, tone: "quiet" };
+  // The status stands beside it: this says how far the run came.
+  const none = run.status === "cancelled" ? "before its first task" : "Done";
   return {
-    text: run.tasks.total > 0 ? `${run.tasks.completed} of ${run.tasks.total} tasks done` : "Done",
+    text: run.tasks.total > 0 ? `${run.tasks.completed} of ${run.tasks.total} tasks done` : none,
     tone: "quiet",
   };
 }

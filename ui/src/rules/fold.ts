@@ -34,6 +34,8 @@ export type RunFold = {
   finishedAt: string | null;
   paused: boolean;
   cancelling: boolean;
+  /** What the person who cancelled it said. */
+  cancelReason: string | null;
   ended: RunStatus | null;
   error: RunError | null;
   output: Json | undefined;
@@ -50,6 +52,7 @@ export const emptyFold = (): RunFold => ({
   finishedAt: null,
   paused: false,
   cancelling: false,
+  cancelReason: null,
   ended: null,
   error: null,
   output: undefined,
@@ -141,6 +144,7 @@ function runEvent(fold: RunFold, event: JournalEvent): void {
       break;
     case "cancel_requested":
       fold.cancelling = true;
+      fold.cancelReason = text(event.reason);
       break;
     case "run_retried":
       fold.ended = null;

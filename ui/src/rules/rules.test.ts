@@ -19,7 +19,7 @@ import {
   taskLook,
 } from "./status";
 import { at, graph, journal, us } from "./testing";
-import { axisMark, axisStep, duration, logLength, micros, moment, offset, stopwatch } from "./time";
+import { axisMark, axisStep, clock, duration, localTimes, logLength, micros, moment, offset, stopwatch } from "./time";
 import { lanes, timeScale } from "./timeline";
 import { trackColumns } from "./track";
 
@@ -432,6 +432,29 @@ describe("the one sentence", () => {
       details: null,
     };
     expect(rowSentence({ ...run, status: "failed", error })).toEqual({ text: "classify: no route", tone: "fail" });
+  });
+});
+
+describe("a cancelled run", () => {
+  const fold = journal([0, "cancel_requested", null, { reason: "wrong customer" }]).reduce(applyEvent, emptyFold());
+  test("keeps what the person said", () => expect(fold.cancelReason).toBe("wrong customer"));
+});
+
+describe("times in a sentence of the server", () => {
+  const at = "2026-11-22T19:09:41.250000Z";
+  const now = new Date("2026-11-22T19:08:00Z");
+  test("are local, as exact as they were said", () => {
+    expect(localTimes("until 19:09 UTC", [null, at], now)).toBe(`until ${clock(at).slice(0, 5)}`);
+    expect(localTimes("at 19:09:41 UTC", [at], now)).toBe(`at ${clock(at)}`);
+    expect(localTimes("until 2026-11-22 19:09 UTC", [at], now)).toBe(`until ${clock(at).slice(0, 5)}`);
+  });
+  test("carry their day where it is another", () => {
+    const later = new Date("2026-11-25T19:08:00Z");
+    expect(localTimes("until 2026-11-22 19:09 UTC", [at], later)).toBe(`until ${moment(at, later)}`);
+  });
+  test("stay as they are without their moment", () => {
+    expect(localTimes("until 19:10 UTC", [at, undefined], now)).toBe("until 19:10 UTC");
+    expect(localTimes("until 2026-11-23 19:09 UTC", [at], now)).toBe("until 2026-11-23 19:09 UTC");
   });
 });
 

@@ -53,6 +53,23 @@ export function moment(at: string | null | undefined, now: Date = new Date()): s
   return `${day}${year} ${two(date.getHours())}:${two(date.getMinutes())}`;
 }
 
+/**
+ * A sentence of the server with its UTC times in local time, as all other times of the page. Only a time that is one of
+ * `moments` is changed: without its moment a clock time has no day, so it stays as the server said it.
+ */
+export function localTimes(
+  sentence: string,
+  moments: readonly (string | null | undefined)[],
+  now: Date = new Date(),
+): string {
+  return sentence.replace(/(?:(\d{4}-\d\d-\d\d) )?\b(\d\d:\d\d(:\d\d)?) UTC\b/g, (said, day, time, seconds) => {
+    const at = moments.find((one) => one?.startsWith(`T${time}`, 10) && (day === undefined || one.startsWith(day)));
+    if (!at) return said;
+    const local = moment(at, now);
+    return seconds === undefined && /^\d\d:\d\d:\d\d$/.test(local) ? local.slice(0, 5) : local;
+  });
+}
+
 /** The moment in full, for tooltips. */
 export const exact = (at: string | null | undefined): string => (at ? at.replace("T", " ").replace("Z", " UTC") : "");
 

@@ -12,7 +12,7 @@ import { StatusIcon, TaskStatusText } from "@/design/status";
 import { useDrag } from "@/design/useDrag";
 import { iconOf } from "@/rules/drawing";
 import type { TaskState } from "@/rules/fold";
-import { clock, duration, exact, micros } from "@/rules/time";
+import { clock, duration, exact, localTimes, micros } from "@/rules/time";
 import type { useRunActions } from "./actions";
 import { DecisionView } from "./DecisionView";
 import type { RunView } from "./useRunView";
@@ -313,7 +313,7 @@ function Attempts({ detail }: { detail: TaskDetail }) {
                   }
                   size={14}
                 />
-                <span className="m">{`Attempt ${one.attempt}`}</span>
+                <span className="m nw">{`Attempt ${one.attempt}`}</span>
                 <span className="i3 cut">{one.worker ? `worker ${one.worker}` : ""}</span>
                 <span className="sp" />
                 <span className="num i2" title={exact(one.started_at)}>
@@ -398,7 +398,7 @@ function Settings({
               <>
                 <dt>Waits for</dt>
                 <dd>
-                  <Prose text={detail.waiting_for.sentence} />
+                  <Prose text={localTimes(detail.waiting_for.sentence, [detail.waiting_for.at])} />
                 </dd>
               </>
             )}
