@@ -7,6 +7,7 @@ import { type PanelTab, runRoute } from "@/app/router";
 import { Icon } from "@/design/icons";
 import { Prose } from "@/design/Prose";
 import { RunChip, StatusIcon } from "@/design/status";
+import { useMedia } from "@/design/useMedia";
 import { useNow } from "@/design/useNow";
 import { useTitle } from "@/design/useTitle";
 import { GraphView } from "@/features/graph/GraphView";
@@ -28,7 +29,9 @@ export function RunPage() {
   const actions = useRunActions(view);
   const { run, feed, fold, graph } = view;
   useTitle(run ? `Run ${shortId(id)} · ${run.workflow}` : `Run ${shortId(id)}`);
-  const interesting = useMemo(() => nodeOfInterest(fold), [fold]);
+  // On a phone the panel covers the page, so it opens only for a person who asks for it.
+  const phone = useMedia("(max-width: 640px)");
+  const interesting = useMemo(() => (phone ? null : nodeOfInterest(fold)), [fold, phone]);
   const selected = search.node === "none" ? null : (search.node ?? interesting);
   const select = (node: string | null) =>
     void navigate({ search: (before) => ({ ...before, node: node ?? "none", tab: undefined }), replace: true });
@@ -182,7 +185,8 @@ export function RunBanner({
   const banner = bannerOf(run, fold, tasks);
   if (!banner) return null;
   const { node } = banner;
-  const shape = run.status === "paused" ? "paused" : run.status === "cancelling" ? "cancelling" : SHAPES[banner.tone];
+  const { status } = run;
+  const shape = status === "paused" || status === "cancelling" || status === "cancelled" ? status : SHAPES[banner.tone];
   const doubt = node
     ? fold.order.findLast((path) => fold.tasks[path]?.node === node && fold.tasks[path]?.status === "in_doubt")
     : undefined;
