@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,13 @@ async def main(url, worker, task):
 
 asyncio.run(main(*sys.argv[1:]))
 """
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder with a short name: these tests are about the sockets beside the file, whose paths have a limit."""
+    with tempfile.TemporaryDirectory(prefix="st") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture
