@@ -75,9 +75,8 @@ def browser(find_program: Callable[[str], str]) -> Generator[Browser]:
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
     """A server with an empty store, used by every test that doesn't say otherwise."""
     folder = tmp_path_factory.mktemp("page")
-    with server(
-        folder, "dev", "--no-examples", ORCHESTRATOR_NODES=str(NODES), PAGE_TEST_FOLDER=str(folder)
-    ) as found:
+    settings = {"ORCHESTRATOR_NODES": str(NODES), "PAGE_TEST_FOLDER": str(folder)}
+    with server(folder, "dev", "--no-examples", environment=settings) as found:
         yield found
 
 
@@ -327,7 +326,8 @@ def test_the_page_follows_a_run_over_kill_9_of_its_server(
     watch.allow(
         r"ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|ERR_INCOMPLETE_CHUNKED_ENCODING|ERR_EMPTY_RESPONSE"
     )
-    with server(tmp_path, ORCHESTRATOR_NODES="") as found, tab(browser, found.url, watch) as page:
+    settings = {"ORCHESTRATOR_NODES": ""}
+    with server(tmp_path, environment=settings) as found, tab(browser, found.url, watch) as page:
         name = saved(
             found,
             chain(
@@ -395,8 +395,9 @@ def test_dev_takes_the_other_path_after_the_constant_in_onboarding_py_is_edited(
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     file = tmp_path / "src" / "orchestrator" / "nodes" / "onboarding.py"
     source = file.read_text()
+    settings = {"ORCHESTRATOR_NODES": "", "PYTHONPATH": str(tmp_path / "src")}
     with (
-        server(tmp_path, "dev", ORCHESTRATOR_NODES="", PYTHONPATH=str(tmp_path / "src")) as found,
+        server(tmp_path, "dev", environment=settings) as found,
         tab(browser, found.url, watch) as page,
     ):
         page.goto("/")
