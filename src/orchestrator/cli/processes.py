@@ -9,22 +9,70 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
+import structlog
+
 from orchestrator.cli.quickly import loaded
 from orchestrator.config import Settings
 
 _T = TypeVar("_T")
+log: Any = structlog.get_logger("orchestrator.process")
+
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 
+STUBBORN_SECONDS = 2.0
+"""How long code that ignores its cancellation can hold up the end of a process."""
+
+
 def run_loop(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run it on the fastest event loop that this system has."""
+    """Run it on the fastest event loop that this system has; see `run_to_end`."""
     loaded()
     if sys.platform == "win32":
-        return asyncio.run(work)
+        return run_to_end(work, asyncio.new_event_loop())
     import uvloop
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(work)
+    return run_to_end(work, uvloop.new_event_loop())
+
+
+def run_to_end(work: Coroutine[Any, Any, _T], loop: asyncio.AbstractEventLoop) -> _T:
+    """Run it on this loop, then end what is left there.
+
+    What `asyncio.run` does, but that it would wait for ever for a node's code that swallows its cancellation. Such code
+    is left behind: it ends with the process, and its task was given up or given back before.
+    """
+    asyncio.set_event_loop(loop)
+    stubborn: set[asyncio.Task[Any]] = set()
+    try:
+        return loop.run_until_complete(work)
+    finally:
+        try:
+            left = asyncio.all_tasks(loop)
+            for task in left:
+                task.cancel()
+            if left:
+                _, stubborn = loop.run_until_complete(asyncio.wait(left, timeout=STUBBORN_SECONDS))
+            loop.run_until_complete(asyncio.wait_for(loop.shutdown_asyncgens(), STUBBORN_SECONDS))
+        except TimeoutError:
+            pass  # an asynchronous generator that doesn't end: it ends with the process
+        finally:
+            asyncio.set_event_loop(None)
+            if stubborn:
+                _leave(stubborn)
+            else:
+                loop.close()
+
+
+def _leave(stubborn: set[asyncio.Task[Any]]) -> None:
+    names = ", ".join(sorted(task.get_name() for task in stubborn))
+    log.warning("code that ignores its cancellation is left behind", tasks=names)
+    for task in stubborn:
+        # asyncio's own complaint, at the end of the process, would say less than we did.
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    _LEFT.append(stubborn)
+
+
+_LEFT: list[set[asyncio.Task[Any]]] = []
+"""Keeps them from being destroyed, which would run their code once more."""
 
 
 def with_absolute_store(settings: Settings) -> Settings:

@@ -10,6 +10,7 @@ from typing import Any
 from orchestrator.bootstrap import running
 from orchestrator.cli import console, log, quickly
 from orchestrator.cli.exits import OF_RUN, Exit
+from orchestrator.cli.processes import run_to_end
 from orchestrator.cli.progress import Progress, Silent
 from orchestrator.config import Settings
 from orchestrator.engine.feeds import FeedItem
@@ -35,7 +36,8 @@ def run(
     # At its level, warning: what the runs do is told by the progress.
     log.configure(settings)
     quickly.loaded()
-    return asyncio.run(_run(document, settings, given=given, labels=labels, quiet=quiet, as_json=as_json))
+    work = _run(document, settings, given=given, labels=labels, quiet=quiet, as_json=as_json)
+    return run_to_end(work, asyncio.new_event_loop())
 
 
 async def _run(
