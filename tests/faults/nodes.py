@@ -351,7 +351,7 @@ class TellingNode(BaseNode):
     async def execute(self, params: Params, ctx: Context) -> Any:
         secret, raw = params.secret, params.secret.encode()
         if params.how == "raise":
-            raise RuntimeError(f"login with {secret} was refused")
+            raise RuntimeError(f"login with {secret} was refused: {secret!r}, {[secret]}, {raw!r}")
         if params.how == "raise in step":
             return await ctx.step("login", _refused, secret)
         ctx.log(f"the password is {secret}")
@@ -371,4 +371,4 @@ class TellingNode(BaseNode):
 
 
 def _refused(secret: str) -> None:
-    raise PermissionError(f"step refused {secret}")
+    raise PermissionError(f"step refused {secret}", [secret])

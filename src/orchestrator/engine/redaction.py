@@ -11,7 +11,7 @@ SECRET_CHARACTERS_MIN = 4
 
 
 class Redactor:
-    """Replaces the values of secrets, and their base64 and URL forms, by `[secret NAME]`."""
+    """Replaces the values of secrets, and their base64, URL, JSON and Python forms, by `[secret NAME]`."""
 
     def __init__(self, secrets: Mapping[str, str]) -> None:
         found: dict[str, str] = {}
@@ -58,4 +58,7 @@ def _forms(value: str) -> set[str]:
     forms = {value, quote(value, safe=""), quote_plus(value), quote(value)}
     forms |= {e.decode() for e in encoded} | {e.decode().rstrip("=") for e in encoded}
     forms |= {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+    # As Python shows it: errors often quote a value, or a list with it.
+    shown = {repr(value)[1:-1], ascii(value)[1:-1], repr(raw)[2:-1]}
+    forms |= shown | {form.replace("\\'", "'").replace("'", "\\'") for form in shown}
     return {form for form in forms if len(form) >= SECRET_CHARACTERS_MIN}
