@@ -381,8 +381,8 @@ class BlockedLoop(NodeError):
 
 
 def _effect_of(node_class: type[BaseNode], params: BaseModel, node: NodeDefinition) -> Effect:
-    """What the class says of these params, but never less careful than what the version is pinned to allows."""
-    effect = node_class.effect_for(params)
-    return (
-        effect if effect.rank <= node.effect.rank or node.effect is not Effect.IRREVERSIBLE else node.effect
-    )
+    """What the class says of these params. A class that has become less careful than the version is pinned to isn't
+    asked: until the workflow is saved again, what the version says holds."""
+    if node_class.effect.rank < node.effect.rank:
+        return node.effect
+    return node_class.effect_for(params)
