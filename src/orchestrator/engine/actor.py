@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 
 CONFLICTS_BEFORE_PAUSE = 3
 _CONFLICT_PAUSE_SECONDS = 0.02
+OUTAGE_SECONDS = 3.0
+"""How long a command waits behind what the store doesn't take, before it is told so."""
 
 Done = Callable[["Accepted | BaseException"], None]
 
@@ -201,10 +203,24 @@ class RunActor:
             else:
                 future.set_result(result)
 
-        self.post(
-            Item(command, done, path=path, epoch=epoch, finish=finish, blobs=blobs, impatient=impatient)
-        )
+        item = Item(command, done, path=path, epoch=epoch, finish=finish, blobs=blobs, impatient=impatient)
+        self.post(item)
+        while impatient and not future.done():
+            await asyncio.wait({future}, timeout=OUTAGE_SECONDS)
+            if not future.done():
+                self._give_up_if_stuck(item)
         return await future
+
+    def _give_up_if_stuck(self, item: Item) -> None:
+        """In an outage a result of a task may be waiting for the store; who asked after it must not wait as long."""
+        trouble = self._engine.committer.trouble
+        if trouble is None:
+            return
+        if item in self._inbox:
+            self._inbox.remove(item)
+            item.done(StoreUnavailable(trouble))
+        elif item in self._in_flight:
+            item.done(CommitUnknown(trouble))
 
     def refresh(self) -> None:
         """The store may know more than we do: load before the next turn, and look at once if tasks run here."""
