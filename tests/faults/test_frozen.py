@@ -74,10 +74,8 @@ HEARD = ("lets go of its tasks", "came too late", "lease was lost")
 @pytest.mark.parametrize(
     ("node", "stopped_after"),
     [
-        ("LedgerNode", 0.0),
         ("LedgerNode", 0.9),
         ("ThreadNode", 0.2),
-        ("PayInStepNode", 0.1),
         ("PayInStepNode", 0.55),
     ],
 )

@@ -27,7 +27,7 @@ from tests.faults.thirty import Driver, Story, check, ledger, prepare
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
 
-ROUNDS = 30 if REALTIME else 6
+ROUNDS = 30 if REALTIME else 3
 ORPHANS_SECONDS = 10.0
 
 
