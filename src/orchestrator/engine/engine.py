@@ -19,7 +19,7 @@ from orchestrator.engine.live import LiveTasks
 from orchestrator.engine.payloads import Codec
 from orchestrator.engine.redaction import Redactor
 from orchestrator.engine.scope import fetch_blobs, read_payload
-from orchestrator.errors import Conflict, NotFound
+from orchestrator.errors import Conflict, NotFound, StoreUnavailable
 from orchestrator.kernel.apply import apply
 from orchestrator.kernel.commands import Command, ForkRun, StartRun
 from orchestrator.kernel.events import Event, RunStarted, decode
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.worker import Worker
 
 ACTORS_IDLE_MAX = 256
+_CREATE_TRIES = 100
 
 Observer = Callable[[RunState, Sequence[Event]], None]
 
@@ -146,17 +147,21 @@ class Engine:
         definition = await self.definitions.get(
             command.workflow, command.version, namespace=command.namespace
         )
-        actor = self.actor(command.run_id)
-        if actor.state is None and actor.idle:
-            actor.adopt(RunState(), definition)
         stashed = self._stashed.pop(command.run_id, [])
-        try:
-            accepted = await actor.ask(command, blobs=[*blobs, *stashed], impatient=True)
-        except Conflict as refusal:
-            if refusal.reason != "run_exists":
-                raise
-            return await self.read_state(command.run_id), False
-        return accepted.state, True
+        for _ in range(_CREATE_TRIES):
+            actor = self.actor(command.run_id)
+            if actor.state is None and actor.idle:
+                actor.adopt(RunState(), definition)
+            try:
+                accepted = await actor.ask(command, blobs=[*blobs, *stashed], impatient=True)
+            except NotFound:
+                continue  # somebody asked for this id while it had no run yet, and the actor looked for one
+            except Conflict as refusal:
+                if refusal.reason != "run_exists":
+                    raise
+                return await self.read_state(command.run_id), False
+            return accepted.state, True
+        raise StoreUnavailable(f"run {command.run_id} could not be started: it is asked for without end")
 
     async def fork(
         self,

@@ -442,3 +442,25 @@ def test_a_task_that_takes_workers_down_runs_alone_and_then_fails() -> None:
         await worker.stop()
 
     in_lab(test, work=False)
+
+
+def test_a_signal_to_a_run_that_is_just_being_started_does_not_stop_it() -> None:
+    """The actor looked for a run under that id, found none, and told so to the start as well."""
+
+    async def fine(params: Any, ctx: Any) -> Any:
+        return "fine"
+
+    async def test(lab: Lab) -> None:
+        lab.node("Fine", fine)
+        await lab.save("w", {"a": {"class": "Fine"}})
+        payload, _ = lab.engine.encode(1, run_id="run-1")
+        early = asyncio.ensure_future(
+            lab.engine.command("run-1", DeliverSignal(name="go", payload=payload, key="k"))
+        )
+        await asyncio.sleep(0)
+        state = await lab.end(await lab.start("w"))
+        assert await lab.output(state) == "fine"
+        with pytest.raises(NotFound):
+            await early
+
+    in_lab(test)
