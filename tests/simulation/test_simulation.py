@@ -69,3 +69,8 @@ def test_a_second_load_does_not_bring_back_an_older_state() -> None:
 def test_a_run_that_ends_while_it_is_paused_is_not_held() -> None:
     """What it still has to tell its parent would never have been delivered."""
     simulate(24)
+
+
+def test_nothing_to_do_is_not_concluded_from_an_old_state() -> None:
+    """A child's end came to a process that did not know yet that the parent waits for it, and was thrown away."""
+    simulate(61)

@@ -305,6 +305,11 @@ class RunActor:
                 accepted.extend(items[items.index(item) + 1 :])
                 item.done(bug if isinstance(bug, OrchestratorError) else InternalError(repr(bug)))
                 return [], accepted
+            if not item.events and not (self._fresh or item.rechecked):
+                # Nothing to do may also come from a state that others have moved on, as a refusal may.
+                item.rechecked = True
+                self._rechecks.append(item)
+                continue
             events.extend(item.events)
             accepted.append(item)
         return events, accepted

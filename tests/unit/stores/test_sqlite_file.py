@@ -193,6 +193,7 @@ def test_a_migration_that_fails_leaves_nothing(tmp_path: Path) -> None:
     connection.close()
 
 
+@pytest.mark.faults  # many processes at once: it runs alone
 async def test_many_may_open_a_new_file_at_once(tmp_path: Path) -> None:
     stores = [store_at(tmp_path / "store.db") for _ in range(4)]
     await asyncio.gather(*(store.open() for store in stores))
