@@ -18,10 +18,10 @@ import structlog
 
 from orchestrator.bootstrap import open_store
 from orchestrator.cli.processes import run_loop
-from orchestrator.engine.definitions import VersionRecord, encode_record
+from orchestrator.engine.attempts.worker import Worker
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.start import prepare_start
-from orchestrator.engine.worker import Worker
+from orchestrator.engine.runs.definitions import VersionRecord, encode_record
+from orchestrator.engine.runs.preparation import prepare_start
 from orchestrator.kernel.events import Event
 from orchestrator.kernel.state import RunState
 from orchestrator.kernel.status import RunStatus

@@ -17,12 +17,12 @@ from structlog.stdlib import ProcessorFormatter
 from structlog.typing import Processor
 
 from orchestrator.config import PREFIX, Secrets, Settings, unknown_variables
+from orchestrator.engine.attempts.worker import Worker
 from orchestrator.engine.config import EngineConfig
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.redaction import Redactor
-from orchestrator.engine.service import Service
-from orchestrator.engine.story import tell
-from orchestrator.engine.worker import Worker
+from orchestrator.engine.service.facade import Service
+from orchestrator.engine.views.story import tell
 from orchestrator.errors import UsageError
 from orchestrator.kernel.events import Event
 from orchestrator.kernel.state import RunState

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from orchestrator.api import models
+from orchestrator.engine.attempts.worker import Worker
 from orchestrator.engine.config import EngineConfig
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.service import Service
-from orchestrator.engine.starting import KEY_LIFE_US
-from orchestrator.engine.worker import Worker
+from orchestrator.engine.service.facade import Service
+from orchestrator.engine.service.starting import KEY_LIFE_US
 from orchestrator.errors import Conflict, DefinitionError, InvalidInput, LimitExceeded, NotFound, UsageError
 from orchestrator.sdk import BaseNode, Context, Effect, Outbox, Registry, Route
 from orchestrator.stores.contract import RunFilter, Store

@@ -13,11 +13,11 @@ from typing import Any
 import apsw
 import pytest
 
-from orchestrator.engine.actor import restore
+from orchestrator.engine.attempts.worker import Worker
 from orchestrator.engine.config import EngineConfig
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.service import Service
-from orchestrator.engine.worker import Worker
+from orchestrator.engine.runs.actor import restore
+from orchestrator.engine.service.facade import Service
 from orchestrator.kernel.events import Event, encode
 from orchestrator.kernel.state import RunState
 from orchestrator.sdk import BaseNode, Context, Effect, Outbox, Registry
@@ -240,10 +240,13 @@ async def test_what_was_acknowledged_survives_a_power_cut(tmp_path: Path, first_
 
 
 async def test_a_disk_that_lies_is_noticed_by_this_test(tmp_path: Path, first_seed: int) -> None:
-    taken = await taken_on(CutDisk(lies=True), tmp_path / "busy", seed=first_seed, cuts=5)
-    for number, cut in enumerate(taken[1:]):
+    """Not at every cut: what the disk kept by luck may be all that was acknowledged."""
+    taken = await taken_on(CutDisk(lies=True), tmp_path / "busy", seed=first_seed, cuts=12)
+    noticed = 0
+    for number, cut in enumerate(taken):
         try:
             wrong = await lost_after(cut, tmp_path / f"cut-{number}", to_the_end=False)
         except Exception as unusable:  # noqa: BLE001 - whatever it is: the file can't even be opened
             wrong = [repr(unusable)]
-        assert wrong != []
+        noticed += wrong != []
+    assert noticed >= 4

@@ -6,12 +6,12 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field
 
+from orchestrator.engine.attempts.worker import Worker
 from orchestrator.engine.clock import StoreClock
 from orchestrator.engine.config import EngineConfig
-from orchestrator.engine.definitions import VersionRecord, encode_record, pinned
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.start import prepare_start
-from orchestrator.engine.worker import Worker
+from orchestrator.engine.runs.definitions import VersionRecord, encode_record, pinned
+from orchestrator.engine.runs.preparation import prepare_start
 from orchestrator.errors import Conflict, LimitExceeded, NotFound, StoreError
 from orchestrator.kernel.commands import (
     CancelRun,

@@ -29,7 +29,7 @@ from orchestrator.api.sse import Streams
 from orchestrator.config import Settings
 
 if TYPE_CHECKING:
-    from orchestrator.engine.service import Service
+    from orchestrator.engine.service.facade import Service
 
 BASE = "/api/v1"
 

@@ -10,7 +10,7 @@ from orchestrator.model.limits import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
     from orchestrator.config import Settings
-    from orchestrator.engine.service import Service
+    from orchestrator.engine.service.facade import Service
 
 ENVELOPE_BYTES = 64 * 1024
 """What a body may be longer than the value in it."""

@@ -10,7 +10,7 @@ from orchestrator.api.answers import page
 from orchestrator.api.context import service_of, settings_of
 from orchestrator.api.params import RunId, name_filter, problems
 from orchestrator.api.sse import EventStream, Streams, last_event_id, seq_of
-from orchestrator.engine.feeds import FeedItem
+from orchestrator.engine.views.feeds import FeedItem
 
 router = APIRouter(tags=["events"])
 

@@ -17,7 +17,7 @@ from orchestrator.api.application import create_app
 from orchestrator.api.protocol import BoundedProtocol
 from orchestrator.bootstrap import running
 from orchestrator.config import Settings, UnsafeBind, is_loopback
-from orchestrator.engine.service import Service
+from orchestrator.engine.service.facade import Service
 from orchestrator.errors import UsageError
 from orchestrator.sdk.registry import Registry
 

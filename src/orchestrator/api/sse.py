@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from orchestrator.api.answers import encode
 from orchestrator.api.problems import Refusal
-from orchestrator.engine.feeds import FeedItem
+from orchestrator.engine.views.feeds import FeedItem
 
 log = logging.getLogger("orchestrator.api")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import structlog
 
-from orchestrator.engine.service import Service
+from orchestrator.engine.service.facade import Service
 from orchestrator.errors import OrchestratorError
 
 log: Any = structlog.get_logger("orchestrator.cli")

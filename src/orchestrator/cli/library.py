@@ -9,8 +9,8 @@ from orchestrator.bootstrap import load_registry
 from orchestrator.cli import console, log, quickly
 from orchestrator.cli.exits import Exit
 from orchestrator.config import Settings
-from orchestrator.engine import documents
-from orchestrator.engine.workflow_views import class_view
+from orchestrator.engine.service import documents
+from orchestrator.engine.views.workflows import class_view
 from orchestrator.errors import NotFound
 from orchestrator.model.nearest import Nearest
 

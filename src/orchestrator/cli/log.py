@@ -15,8 +15,8 @@ import structlog
 from orchestrator.bootstrap import configure_logging
 from orchestrator.cli.console import BOLD, DIM, RED, YELLOW, clean, coloured
 from orchestrator.config import Settings
-from orchestrator.engine import story
 from orchestrator.engine.engine import Engine
+from orchestrator.engine.views import story
 from orchestrator.stores.contract import Notice, Wake
 
 _COLOURS = {"debug": DIM, "warning": YELLOW, "error": RED, "critical": f"{BOLD};{RED}"}

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from orchestrator.cli.console import BOLD, CYAN, DIM, GREEN, RED, YELLOW, clean, coloured
-from orchestrator.engine import story
+from orchestrator.engine.views import story
 
 TICK_SECONDS = 0.1
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"

@@ -13,8 +13,8 @@ from orchestrator.cli.exits import OF_RUN, Exit
 from orchestrator.cli.processes import run_to_end
 from orchestrator.cli.progress import Progress, Silent
 from orchestrator.config import Settings
-from orchestrator.engine.feeds import FeedItem
-from orchestrator.engine.service import Service
+from orchestrator.engine.service.facade import Service
+from orchestrator.engine.views.feeds import FeedItem
 from orchestrator.errors import Conflict
 
 

@@ -190,7 +190,7 @@ def tail(
 
 
 def _say_told(event: str, data: Mapping[str, Any]) -> None:
-    from orchestrator.engine import story
+    from orchestrator.engine.views import story
 
     if event == "end":
         return

@@ -14,7 +14,7 @@ from orchestrator.cli import console, log
 from orchestrator.cli.exits import Exit, Refused
 from orchestrator.cli.processes import Interrupts, end_with_parent, run_loop, with_absolute_store
 from orchestrator.config import Settings
-from orchestrator.engine.service import Service
+from orchestrator.engine.service.facade import Service
 
 _log: Any = structlog.get_logger("orchestrator.cli")
 

@@ -10,15 +10,15 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.engine.actor import Accepted, Item, RunActor, restore
+from orchestrator.engine.attempts.live import LiveTasks
+from orchestrator.engine.attempts.payloads import Codec
+from orchestrator.engine.attempts.scope import fetch_blobs, read_payload
 from orchestrator.engine.clock import StoreClock
-from orchestrator.engine.committer import Committer
 from orchestrator.engine.config import EngineConfig
-from orchestrator.engine.definitions import Definitions
-from orchestrator.engine.live import LiveTasks
-from orchestrator.engine.payloads import Codec
 from orchestrator.engine.redaction import Redactor
-from orchestrator.engine.scope import fetch_blobs, read_payload
+from orchestrator.engine.runs.actor import Accepted, Item, RunActor, restore
+from orchestrator.engine.runs.committer import Committer
+from orchestrator.engine.runs.definitions import Definitions
 from orchestrator.errors import Conflict, NotFound, StoreUnavailable
 from orchestrator.kernel.apply import apply
 from orchestrator.kernel.commands import Command, ForkRun, StartRun
@@ -29,7 +29,7 @@ from orchestrator.sdk.registry import Registry
 from orchestrator.stores.contract import Blob, Granted, RunAdvanced, Store, Wake
 
 if TYPE_CHECKING:
-    from orchestrator.engine.worker import Worker
+    from orchestrator.engine.attempts.worker import Worker
 
 ACTORS_IDLE_MAX = 256
 _CREATE_TRIES = 100

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.engine.feeds import FeedItem
+from orchestrator.engine.views.feeds import FeedItem
 from orchestrator.errors import NotFound
 from orchestrator.stores.contract import RunFilter
 

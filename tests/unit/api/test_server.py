@@ -11,7 +11,7 @@ import pytest
 from orchestrator.api import server
 from orchestrator.api.application import create_app
 from orchestrator.config import Settings, UnsafeBind
-from orchestrator.engine.feeds import FeedItem
+from orchestrator.engine.views.feeds import FeedItem
 from orchestrator.errors import UsageError
 from orchestrator.sdk.registry import Registry
 from tests.unit.api.fake import FakeService

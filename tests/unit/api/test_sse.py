@@ -11,7 +11,7 @@ import pytest
 from orchestrator.api import sse
 from orchestrator.api.application import create_app
 from orchestrator.config import Settings
-from orchestrator.engine.feeds import FeedItem
+from orchestrator.engine.views.feeds import FeedItem
 from tests.unit.api.fake import FakeService
 
 EVENTS = "/api/v1/runs/r1/events"

@@ -5,12 +5,12 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from orchestrator.engine.attempts.worker import Worker
 from orchestrator.engine.clock import StoreClock
 from orchestrator.engine.config import EngineConfig
-from orchestrator.engine.definitions import VersionRecord, encode_record, pinned
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.start import prepare_start
-from orchestrator.engine.worker import Worker
+from orchestrator.engine.runs.definitions import VersionRecord, encode_record, pinned
+from orchestrator.engine.runs.preparation import prepare_start
 from orchestrator.kernel.events import Event, decode
 from orchestrator.kernel.state import RunState
 from orchestrator.model.document import WorkflowDocument

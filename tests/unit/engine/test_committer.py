@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engine.committer import Committer
+from orchestrator.engine.runs.committer import Committer
 from orchestrator.errors import CommitUnknown, StoreError, StoreUnavailable
 from orchestrator.stores.contract import Commit, CommitAnswer, Outcome
 from orchestrator.testing.clock import run_virtual

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engine import delivery
-from orchestrator.engine.context import child_id
+from orchestrator.engine.attempts.context import child_id
+from orchestrator.engine.runs import delivery
 from orchestrator.kernel.commands import CancelRun
 from orchestrator.kernel.messages import CancelChild, StartChild
 from orchestrator.kernel.status import RunStatus

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engine import words
-from orchestrator.engine.explain import (
+from orchestrator.engine.views import words
+from orchestrator.engine.views.explain import (
     Explained,
     Hold,
     Pending,

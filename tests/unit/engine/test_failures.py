@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.engine.failures import MESSAGE_CHARACTERS_MAX, error_info
+from orchestrator.engine.attempts.failures import MESSAGE_CHARACTERS_MAX, error_info
 from orchestrator.engine.redaction import Redactor
 from orchestrator.kernel.state import TaskState
 from orchestrator.kernel.values import ErrorInfo

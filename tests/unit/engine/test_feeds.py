@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from orchestrator.engine.feeds import NOTICES_WAITING_MAX, FeedItem, Feeds, Hub
-from orchestrator.engine.index import index_of
-from orchestrator.engine.summary import summarize
-from orchestrator.engine.views import View, run_summary
+from orchestrator.engine.runs.index import index_of
+from orchestrator.engine.runs.summary import summarize
+from orchestrator.engine.views.feeds import NOTICES_WAITING_MAX, FeedItem, Feeds, Hub
+from orchestrator.engine.views.runs import View, run_summary
 from orchestrator.errors import NotFound
 from orchestrator.kernel import commands as c
 from orchestrator.kernel.events import encode

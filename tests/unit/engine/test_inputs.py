@@ -1,7 +1,7 @@
 import pytest
 
-from orchestrator.engine.ids import new_run_id, run_id_of_key
-from orchestrator.engine.inputs import check_input, check_labels, request_hash
+from orchestrator.engine.runs.ids import new_run_id, run_id_of_key
+from orchestrator.engine.service.inputs import check_input, check_labels, request_hash
 from orchestrator.errors import InvalidInput, LimitExceeded
 from orchestrator.model.document import is_id
 from tests.unit.engine.runs import START_US

@@ -1,13 +1,13 @@
 import pytest
 
-from orchestrator.engine.payload_views import (
+from orchestrator.engine.views.payloads import (
     PAYLOAD_FIELDS,
     PAYLOAD_MAPS,
     event_view,
     payload_bytes,
     payload_view,
 )
-from orchestrator.engine.story import Line, tell, tell_notice, tell_view
+from orchestrator.engine.views.story import Line, tell, tell_notice, tell_view
 from orchestrator.kernel import commands as c
 from orchestrator.kernel import events as e
 from orchestrator.kernel.values import (
@@ -201,7 +201,7 @@ def test_each_event_reads_as_a_sentence(event: e.Event, level: str, text: str) -
 
 
 def test_no_kind_of_event_is_without_its_sentence() -> None:
-    from orchestrator.engine import story
+    from orchestrator.engine.views import story
 
     assert set(story._TELL) == set(e.KINDS)
 

@@ -1,5 +1,5 @@
-from orchestrator.engine.index import index_of
-from orchestrator.engine.summary import decode_summary, summarize
+from orchestrator.engine.runs.index import index_of
+from orchestrator.engine.runs.summary import decode_summary, summarize
 from orchestrator.kernel import commands as c
 from orchestrator.kernel.values import ErrorInfo
 from tests.unit.engine.runs import Run

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.engine.attempts.worker import Worker
 from orchestrator.engine.config import EngineConfig
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.service import Service
-from orchestrator.engine.worker import Worker
+from orchestrator.engine.service.facade import Service
 from orchestrator.errors import InternalError
 from orchestrator.kernel.commands import PauseRun
 from orchestrator.sdk import BaseNode, Context, Outbox, Registry, Route

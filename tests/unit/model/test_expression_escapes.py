@@ -5,7 +5,6 @@ asks for much work.
 """
 
 import gc
-import os
 import time
 from typing import Any
 
@@ -329,24 +328,34 @@ def _warm() -> None:
 
 
 def refused_within_time(expression: str) -> str:
-    """The words of the refusal; the fastest of three, since the machine does other things too.
+    """The words of the refusal; the fastest of four, since the machine does other things too.
 
     The garbage collector looks at all that other tests left in the process; that is no part of what is measured.
+    Nor is the depth of the test runner's own stack: where the hot call happens to cross the end of a chunk of CPython's
+    frame stack, every call maps and unmaps memory, twenty times as slow. So each try begins at another depth.
     """
     fastest, words = float("inf"), ""
     gc.disable()
-    for _ in range(3):
-        began = time.thread_time()
-        with pytest.raises(ExpressionFailed) as caught:
-            compile_value("{{ " + expression + " }}", pointer="/p").evaluate(SCOPE)
-        fastest = min(fastest, time.thread_time() - began)
-        words = str(caught.value)
-        if fastest < SECONDS_MAX:
-            break
-    gc.enable()
-    if "PYTEST_XDIST_WORKER" not in os.environ:  # beside other tests only the words count
-        assert fastest < SECONDS_MAX, f"took {fastest:.3f} s"
+    try:
+        for attempt in range(4):
+            seconds, words = _deeper(attempt * 25, expression)
+            fastest = min(fastest, seconds)
+            if fastest < SECONDS_MAX:
+                break
+    finally:
+        gc.enable()
+    assert fastest < SECONDS_MAX, f"took {fastest:.3f} s"
     return words
+
+
+def _deeper(frames: int, expression: str) -> tuple[float, str]:
+    """The thread's seconds until the refusal, and its words, with so many more frames on the stack."""
+    if frames:
+        return _deeper(frames - 1, expression)
+    began = time.thread_time()
+    with pytest.raises(ExpressionFailed) as caught:
+        compile_value("{{ " + expression + " }}", pointer="/p").evaluate(SCOPE)
+    return time.thread_time() - began, str(caught.value)
 
 
 @pytest.mark.parametrize("expression", TO_PYTHON_OBJECTS)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engine.definitions import VersionRecord, encode_record, pinned
+from orchestrator.engine.attempts.worker import Worker
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.start import prepare_start
-from orchestrator.engine.worker import Worker
+from orchestrator.engine.runs.definitions import VersionRecord, encode_record, pinned
+from orchestrator.engine.runs.preparation import prepare_start
 from orchestrator.kernel.commands import DeliverSignal
 from orchestrator.kernel.events import DecisionMade, Event, RunFailed, RunSucceeded, TaskFailed, TaskSuspended
 from orchestrator.kernel.state import RunState

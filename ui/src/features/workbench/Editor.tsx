@@ -193,7 +193,11 @@ export default function Editor({ initial, known, problems, onChange, onHistory, 
     redo: () => view.current && redo(view.current),
     replaceAll: (text) => {
       const editor = view.current;
-      if (editor) editor.dispatch({ changes: { from: 0, to: editor.state.doc.length, insert: text } });
+      if (!editor) return;
+      editor.dispatch({
+        changes: { from: 0, to: editor.state.doc.length, insert: text },
+        annotations: isolateHistory.of("full"),
+      });
     },
     goTo: (offset) => {
       const editor = view.current;

@@ -1,4 +1,5 @@
 /** How problems look in the editor: a tinted line, a wave under the place, a shape in the gutter, the words below. */
+import { isolateHistory } from "@codemirror/commands";
 import { type Extension, RangeSet, RangeSetBuilder, StateEffect, StateField, type Text } from "@codemirror/state";
 import { Decoration, type DecorationSet, EditorView, GutterMarker, gutter, WidgetType } from "@codemirror/view";
 import { messageOf, type Problem, replacement } from "@/rules/document";
@@ -72,7 +73,12 @@ class Words extends WidgetType {
           .field(field)
           .problems.find((one) => one.pointer === problem.pointer && one.code === problem.code);
         const { from, to } = now ?? problem;
-        view.dispatch({ changes: { from, to, insert }, selection: { anchor: from + insert.length - 1 } });
+        view.dispatch({
+          changes: { from, to, insert },
+          selection: { anchor: from + insert.length - 1 },
+          // A step of its own, however soon after the typing it comes: Undo takes back this and no more.
+          annotations: isolateHistory.of("full"),
+        });
         view.focus();
       });
       row.append(button);

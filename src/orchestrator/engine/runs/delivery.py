@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from orchestrator.engine.start import prepare_start
+from orchestrator.engine.runs.preparation import prepare_start
 from orchestrator.errors import (
     Conflict,
     DefinitionError,

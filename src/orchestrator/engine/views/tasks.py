@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from orchestrator.engine.explain import Hold, Pending, Situation, explain
-from orchestrator.engine.tasklog import Attempt, Step, TaskLog, TaskRecord, origin_paths
-from orchestrator.engine.views import View, error_view, running_paths, span_us, time_or_none
+from orchestrator.engine.views.explain import Hold, Pending, Situation, explain
+from orchestrator.engine.views.runs import View, error_view, running_paths, span_us, time_or_none
+from orchestrator.engine.views.tasklog import Attempt, Step, TaskLog, TaskRecord, origin_paths
 from orchestrator.kernel.events import DecisionMade
 from orchestrator.kernel.outlook import Waker
 from orchestrator.kernel.status import RunStatus, TaskStatus

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
+from orchestrator.engine.attempts.payloads import to_json
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.payloads import to_json
 from orchestrator.errors import Fault, InvalidInput, LimitExceeded
 from orchestrator.kernel.values import Payload
 from orchestrator.model.limits import DEFAULT_LIMITS

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.tasklog import Ref, TaskLog, TaskRecord, origin_paths
+from orchestrator.engine.views.tasklog import Ref, TaskLog, TaskRecord, origin_paths
 from orchestrator.errors import ExpressionFailed, InternalError, NotFound
 from orchestrator.kernel import events as e
 from orchestrator.kernel.apply import error_payload

@@ -7,7 +7,7 @@ from itertools import islice
 
 import msgspec
 
-from orchestrator.engine.explain import Pending, pending_of
+from orchestrator.engine.views.explain import Pending, pending_of
 from orchestrator.kernel.outlook import Waker
 from orchestrator.kernel.state import RunState, TaskState
 from orchestrator.kernel.status import TaskStatus

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from orchestrator.engine import words
-from orchestrator.engine.payload_views import without_payloads
+from orchestrator.engine.views import words
+from orchestrator.engine.views.payloads import without_payloads
 from orchestrator.kernel import events as e
 from orchestrator.kernel.values import Chosen, ErrorInfo, Timing, Wait, microseconds
 

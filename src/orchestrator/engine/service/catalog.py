@@ -3,10 +3,11 @@
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
-from orchestrator.engine import documents, workflow_views
-from orchestrator.engine.definitions import decode_record
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.views import View, fault_view
+from orchestrator.engine.runs.definitions import decode_record
+from orchestrator.engine.service import documents
+from orchestrator.engine.views import workflows as workflow_views
+from orchestrator.engine.views.runs import View, fault_view
 from orchestrator.errors import NotFound
 from orchestrator.model.nearest import Nearest
 from orchestrator.stores.contract import RunFilter, RunRow, WorkflowVersion

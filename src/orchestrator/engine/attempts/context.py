@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.engine.failures import clean, describe, raise_again, step_error_info
-from orchestrator.engine.payloads import to_json
+from orchestrator.engine.attempts.failures import clean, describe, raise_again, step_error_info
+from orchestrator.engine.attempts.payloads import to_json
 from orchestrator.errors import NotFound, PermanentFailure, RetryLater, StepMismatch, UsageError
 from orchestrator.kernel.commands import RecordStep, StartStep
 from orchestrator.kernel.state import StepState, TaskState
@@ -23,7 +23,7 @@ from orchestrator.sdk.context import Arrival, LogLevel
 from orchestrator.sdk.errors import ChildFailed, SignalTimeout
 
 if TYPE_CHECKING:
-    from orchestrator.engine.attempt import Attempt
+    from orchestrator.engine.attempts.attempt import Attempt
 
 STEP_NAME_CHARACTERS_MAX = 220
 """Longer than a signal's or workflow's name, which a wait takes for its own with a word before it."""

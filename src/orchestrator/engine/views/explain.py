@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from orchestrator.engine import words
+from orchestrator.engine.views import words
 from orchestrator.kernel.outlook import Waker, wakers_of
 from orchestrator.kernel.state import RunState
 from orchestrator.kernel.status import RunStatus

@@ -2,8 +2,8 @@
 
 import msgspec
 
-from orchestrator.engine.definitions import VersionRecord
-from orchestrator.engine.views import View
+from orchestrator.engine.runs.definitions import VersionRecord
+from orchestrator.engine.views.runs import View
 from orchestrator.kernel.values import rfc3339
 from orchestrator.model.declarations import ANY, ClassDeclaration, find_class
 from orchestrator.model.definition import Definition, build_graph, wire

@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 import structlog
 
-from orchestrator.engine.payload_views import event_view
-from orchestrator.engine.views import View, running_paths
+from orchestrator.engine.views.payloads import event_view
+from orchestrator.engine.views.runs import View, running_paths
 from orchestrator.errors import NotFound, UsageError
 from orchestrator.kernel.values import rfc3339
 from orchestrator.stores.contract import Notice, QueueRow, RunAdvanced, RunRow, Store, Wake

@@ -10,17 +10,20 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.engine import health, inputs, task_views, views, workflow_views
-from orchestrator.engine.catalog import Catalog
+from orchestrator.engine.attempts.failures import clean
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.explain import WAKERS_SHOWN_MAX, Hold, explain_end, pending_of
-from orchestrator.engine.failures import clean
-from orchestrator.engine.feeds import FeedItem, Feeds, Hub
-from orchestrator.engine.ids import new_run_id
-from orchestrator.engine.payload_views import event_view
-from orchestrator.engine.reader import RunReader
-from orchestrator.engine.starting import Asked, start
-from orchestrator.engine.views import View
+from orchestrator.engine.runs.ids import new_run_id
+from orchestrator.engine.service import health, inputs
+from orchestrator.engine.service.catalog import Catalog
+from orchestrator.engine.service.starting import Asked, start
+from orchestrator.engine.views import runs as views
+from orchestrator.engine.views import tasks as task_views
+from orchestrator.engine.views import workflows as workflow_views
+from orchestrator.engine.views.explain import WAKERS_SHOWN_MAX, Hold, explain_end, pending_of
+from orchestrator.engine.views.feeds import FeedItem, Feeds, Hub
+from orchestrator.engine.views.payloads import event_view
+from orchestrator.engine.views.reader import RunReader
+from orchestrator.engine.views.runs import View
 from orchestrator.errors import Conflict, NotFound, UsageError
 from orchestrator.kernel import commands as c
 from orchestrator.kernel.runs import active_us

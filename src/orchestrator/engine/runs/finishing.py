@@ -5,10 +5,10 @@ It is evaluated here and recorded by the kernel.
 
 from typing import Any
 
-from orchestrator.engine.failures import clean
-from orchestrator.engine.payloads import Codec
+from orchestrator.engine.attempts.failures import clean
+from orchestrator.engine.attempts.payloads import Codec
+from orchestrator.engine.attempts.scope import TaskValues, fetch_blobs, output_reads, payloads_of_task
 from orchestrator.engine.redaction import Redactor
-from orchestrator.engine.scope import TaskValues, fetch_blobs, output_reads, payloads_of_task
 from orchestrator.errors import ExpressionFailed, OutputNotStorable
 from orchestrator.kernel.commands import FinishRun
 from orchestrator.kernel.state import RunState, TaskState

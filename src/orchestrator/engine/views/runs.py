@@ -5,9 +5,9 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.engine.explain import NO_HOLD, Explained, Hold, Pending, Situation, by_path, explain
-from orchestrator.engine.payload_views import payload_view
-from orchestrator.engine.summary import TaskTotals, decode_summary
+from orchestrator.engine.runs.summary import TaskTotals, decode_summary
+from orchestrator.engine.views.explain import NO_HOLD, Explained, Hold, Pending, Situation, by_path, explain
+from orchestrator.engine.views.payloads import payload_view
 from orchestrator.errors import Fault
 from orchestrator.kernel.state import Arrival, RunState, TaskState
 from orchestrator.kernel.status import RunStatus

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from orchestrator.engine import inputs
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.ids import new_run_id, run_id_of_key
-from orchestrator.engine.start import first_variables
-from orchestrator.engine.views import labelled
+from orchestrator.engine.runs.ids import new_run_id, run_id_of_key
+from orchestrator.engine.runs.preparation import first_variables
+from orchestrator.engine.service import inputs
+from orchestrator.engine.views.runs import labelled
 from orchestrator.errors import Conflict
 from orchestrator.kernel.commands import StartRun
 from orchestrator.model.definition import Definition

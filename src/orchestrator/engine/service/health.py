@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.views import View
+from orchestrator.engine.views.runs import View
 from orchestrator.errors import StoreError
 from orchestrator.kernel.values import rfc3339
 

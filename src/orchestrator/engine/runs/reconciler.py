@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from orchestrator.engine.actor import restore
+from orchestrator.engine.runs.actor import restore
 from orchestrator.errors import NotFound, StoreError
 from orchestrator.kernel.outlook import expected_rows, wakers_of
 from orchestrator.kernel.state import RunState

@@ -14,16 +14,16 @@ from typing import Any
 import msgspec
 import structlog
 
-from orchestrator.engine.actor import Accepted, Item, RunActor
-from orchestrator.engine.announcer import Announcer
-from orchestrator.engine.attempt import ENDING, LEASE_LOST, TIMEOUT, Attempt
-from orchestrator.engine.containment import Containment
-from orchestrator.engine.delivery import deliver
+from orchestrator.engine.attempts.announcer import Announcer
+from orchestrator.engine.attempts.attempt import ENDING, LEASE_LOST, TIMEOUT, Attempt
+from orchestrator.engine.attempts.containment import Containment
+from orchestrator.engine.attempts.heartbeat import Heartbeat
+from orchestrator.engine.attempts.threads import DaemonThreads
+from orchestrator.engine.attempts.watchdog import Watchdog
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.heartbeat import Heartbeat
-from orchestrator.engine.reconciler import Reconciler
-from orchestrator.engine.threads import DaemonThreads
-from orchestrator.engine.watchdog import Watchdog
+from orchestrator.engine.runs.actor import Accepted, Item, RunActor
+from orchestrator.engine.runs.delivery import deliver
+from orchestrator.engine.runs.reconciler import Reconciler
 from orchestrator.errors import (
     Conflict,
     Fenced,

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-from orchestrator.engine.definitions import VersionRecord, encode_record, pinned
-from orchestrator.engine.views import View, fault_view
-from orchestrator.engine.workflow_views import graph_view, sketch_view
+from orchestrator.engine.runs.definitions import VersionRecord, encode_record, pinned
+from orchestrator.engine.views.runs import View, fault_view
+from orchestrator.engine.views.workflows import graph_view, sketch_view
 from orchestrator.errors import DefinitionError, Fault, LimitExceeded
 from orchestrator.model.checks import check
 from orchestrator.model.declarations import ClassDeclaration

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.engine.scope import fetch_blobs, read_payload
+from orchestrator.engine.attempts.scope import fetch_blobs, read_payload
 from orchestrator.errors import NotFound
 from orchestrator.kernel.commands import StartRun
 from orchestrator.kernel.values import Parent, Payload, rfc3339

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
-from orchestrator.engine.finishing import finish_run
-from orchestrator.engine.index import index_of
-from orchestrator.engine.summary import summarize
+from orchestrator.engine.runs.finishing import finish_run
+from orchestrator.engine.runs.index import index_of
+from orchestrator.engine.runs.summary import summarize
 from orchestrator.errors import (
     CommitUnknown,
     Conflict,

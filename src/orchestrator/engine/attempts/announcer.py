@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
-from orchestrator.engine.live import LiveTask, LogLine
+from orchestrator.engine.attempts.live import LiveTask, LogLine
 from orchestrator.kernel.values import rfc3339
 from orchestrator.stores.contract import Notice
 
 if TYPE_CHECKING:
-    from orchestrator.engine.attempt import Attempt
+    from orchestrator.engine.attempts.attempt import Attempt
     from orchestrator.engine.engine import Engine
 
 ANNOUNCE_AFTER_SECONDS = 0.05

@@ -10,8 +10,8 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from orchestrator.engine.explain import NO_HOLD, Hold
-from orchestrator.engine.payload_views import payload_bytes
+from orchestrator.engine.views.explain import NO_HOLD, Hold
+from orchestrator.engine.views.payloads import payload_bytes
 from orchestrator.kernel import events as e
 from orchestrator.kernel.apply import variable_key
 from orchestrator.kernel.status import TaskStatus

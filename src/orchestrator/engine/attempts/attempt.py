@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from pydantic import BaseModel
 
-from orchestrator.engine.actor import RunActor
-from orchestrator.engine.containment import enter_node
-from orchestrator.engine.context import StepInDoubt, Suspension, TaskContext
-from orchestrator.engine.failures import clean, error_info
-from orchestrator.engine.live import LiveTask, LogLine
+from orchestrator.engine.attempts.containment import enter_node
+from orchestrator.engine.attempts.context import StepInDoubt, Suspension, TaskContext
+from orchestrator.engine.attempts.failures import clean, error_info
+from orchestrator.engine.attempts.live import LiveTask, LogLine
+from orchestrator.engine.attempts.scope import NO_BLOBS, TaskValues, fetch_blobs, payloads_of_task
+from orchestrator.engine.attempts.watchdog import LoopBlocked
 from orchestrator.engine.redaction import Redactor
-from orchestrator.engine.scope import NO_BLOBS, TaskValues, fetch_blobs, payloads_of_task
-from orchestrator.engine.watchdog import LoopBlocked
+from orchestrator.engine.runs.actor import RunActor
 from orchestrator.errors import (
     Conflict,
     InternalError,
@@ -51,7 +51,7 @@ from orchestrator.sdk.results import Route, Stop
 from orchestrator.stores.contract import Blob
 
 if TYPE_CHECKING:
-    from orchestrator.engine.worker import Worker
+    from orchestrator.engine.attempts.worker import Worker
 
 ENDING = "ending"
 TIMEOUT = "timeout"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from orchestrator.engine.payloads import from_json
+from orchestrator.engine.attempts.payloads import from_json
 from orchestrator.errors import InternalError
 from orchestrator.kernel.state import RunState, TaskState, origin_keys
 from orchestrator.kernel.values import Origin, Payload, Reads
