@@ -15,6 +15,7 @@ import {
   redoDepth,
   undo,
   undoDepth,
+  isolateHistory,
 } from "@codemirror/commands";
 import { json } from "@codemirror/lang-json";
 import { bracketMatching, HighlightStyle, indentUnit, syntaxHighlighting } from "@codemirror/language";
