@@ -24,9 +24,9 @@ from orchestrator.model.graph import Graph
 from orchestrator.model.limits import DEFAULT_LIMITS, Limits
 from orchestrator.model.nearest import Nearest, did_you_mean, shorten
 from orchestrator.model.params import ParamsChecker, check_schema
-from orchestrator.model.plain import is_array, is_dict
+from orchestrator.model.plain import is_array, is_dict, kind_of
 from orchestrator.model.pointers import join_pointer, split_pointer
-from orchestrator.model.reading import examine, kind_of
+from orchestrator.model.reading import examine
 from orchestrator.model.refused import ACTED_ON_LATER
 from orchestrator.model.shape import PLACEHOLDER, read_shape
 

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 from orchestrator.errors import DefinitionError, Fault
 from orchestrator.model.limits import DEFAULT_LIMITS, Limits
 from orchestrator.model.nearest import shorten
-from orchestrator.model.plain import is_array, is_dict
+from orchestrator.model.plain import is_array, is_dict, kind_of
 from orchestrator.model.pointers import join_pointer
 
 # A text that is never closed is taken to the end, so that no quote in it is looked at twice.
@@ -107,21 +107,6 @@ def examine(
         else:
             _check_leaf(current, pointer, fault)
     return faults
-
-
-def kind_of(value: object) -> str:
-    """What to call a JSON value in a message."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return "a number"
-    if isinstance(value, str):
-        return "a text"
-    return (
-        "a list" if is_array(value) else "an object" if is_dict(value) else f"a Python {type(value).__name__}"
-    )
 
 
 def _refuse(code: str, message: str) -> NoReturn:

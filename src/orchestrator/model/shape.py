@@ -23,9 +23,8 @@ from orchestrator.model.document import (
 )
 from orchestrator.model.limits import Limits
 from orchestrator.model.nearest import Nearest, did_you_mean, shorten
-from orchestrator.model.plain import is_array, is_dict
+from orchestrator.model.plain import is_array, is_dict, kind_of
 from orchestrator.model.pointers import join_pointer
-from orchestrator.model.reading import kind_of
 
 PLACEHOLDER = "\0"
 """Stands where a name is missing; no document can hold it."""

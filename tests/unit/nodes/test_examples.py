@@ -2,29 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from orchestrator.model.checks import check
 from orchestrator.sdk import Registry
+from tests.unit.model.samples import ONBOARDING
 
 FOLDER = Path(__file__).parents[3] / "examples"
 FILES = sorted(FOLDER.glob("*.json"))
-
-ONBOARDING: dict[str, Any] = {
-    "name": "Agentic User Onboarding",
-    "start_at": "step_start",
-    "nodes": {
-        "step_start": {"class": "StartNode", "next_node": "step_get_user"},
-        "step_get_user": {"class": "GetUserDataNode", "next_node": "step_route_user"},
-        "step_route_user": {"class": "RouteUserByTypeNode"},
-        "step_escalate": {"class": "EscalateToPremiumSupportNode", "next_node": "step_send_email"},
-        "step_standard_process": {"class": "ProcessStandardUserNode", "next_node": "step_send_email"},
-        "step_send_email": {"class": "SendWelcomeEmailNode", "next_node": "step_end"},
-        "step_end": {"class": "EndNode"},
-    },
-}
 
 
 @pytest.fixture(scope="module")

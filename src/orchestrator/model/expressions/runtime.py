@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Final, NoReturn, TypeGuard
 
+from orchestrator.model import plain
 from orchestrator.model.limits import DEFAULT_LIMITS
 
 OPERATIONS_MAX: Final = DEFAULT_LIMITS.expression_operations_max
@@ -111,18 +112,13 @@ def is_number(value: Any) -> bool:
 
 
 def kind_of(value: Any) -> str:
-    """What to call a value in a message."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return "a number"
-    if isinstance(value, str):
-        return "a text"
+    """What to call a value in a message; of what only a running expression knows, too."""
     if is_list(value):
         return "a list"
-    return "an object" if is_object(value) else "no JSON value"
+    if is_object(value):
+        return "an object"
+    # A Python object gives nothing away, not even the name of its class.
+    return plain.kind_of(value) if value is None or isinstance(value, str | int | float) else "no JSON value"
 
 
 def read_key(holder: Any, key: Any, path: str) -> Any:
