@@ -85,6 +85,43 @@ def build_registry(ledger: Ledger, rng: random.Random) -> Registry:
             return results
 
     @registry.register
+    class Branches(BaseNode):
+        async def execute(self, params: Any, ctx: Context) -> Any:
+            drawn = [ctx.random(), str(ctx.uuid()), ctx.now().isoformat()]
+
+            async def act(word: str, *values: Any) -> str:
+                await work()
+                ledger.note("step", f"{ctx.run_id}/{ctx.path}", ctx.step_idempotency_key(word))
+                return word
+
+            async def works(word: str) -> list[str]:
+                # What was drawn must be the same whenever this runs: else the step doesn't fit what was recorded.
+                first = await ctx.step("act", act, word, *drawn)
+                number = ctx.random()
+                return [first, await ctx.step("act", act, word, number)]
+
+            async def waits() -> Any:
+                await ctx.sleep(rng.choice([1, 20]))
+                return await ctx.gather(ctx.step("act", act, "after"), ctx.sleep(rng.choice([0, 5])))
+
+            async def asks() -> Any:
+                try:
+                    return await ctx.wait_for_signal("answer", timeout=rng.choice([5, 60]))
+                except SignalTimeout:
+                    return None
+
+            async def pays() -> str:
+                async def pay() -> str:
+                    ledger.note("pay", f"{ctx.run_id}/{ctx.path}", ctx.step_idempotency_key("pay"))
+                    await work()
+                    return "paid"
+
+                return await ctx.step("pay", pay, effect=Effect.IRREVERSIBLE)
+
+            got = await ctx.gather(works("one"), waits(), asks(), works("two"), pays())
+            return [got, ctx.uuid()]
+
+    @registry.register
     class Pay(BaseNode):
         effect = Effect.IRREVERSIBLE
 
@@ -190,6 +227,10 @@ WORKFLOWS: dict[str, dict[str, Any]] = {
         "a": _node("Child", next_node="b"),
         "b": _node("Write", next_node="c"),
         "c": _node("Child"),
+    },
+    "branches": {
+        "a": _node("Branches", next_node="b"),
+        "b": _node("Write"),
     },
     "pays": {
         "a": _node("Write", next_node=["b", "c"]),

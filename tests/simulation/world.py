@@ -22,7 +22,7 @@ from orchestrator.kernel.commands import (
     ResumeRun,
     RetryRun,
 )
-from orchestrator.kernel.events import Event, TaskCompleted
+from orchestrator.kernel.events import Event, TaskCompleted, TaskFailed
 from orchestrator.kernel.state import RunState
 from orchestrator.kernel.status import TaskStatus
 from orchestrator.model.document import WorkflowDocument
@@ -276,6 +276,8 @@ class World:
     def _judge_run(self, run_id: str, state: RunState, events: list[Event]) -> None:
         self.outcome.kinds.update(event.kind for event in events)
         self.outcome.ends[state.status.value] += 1
+        mismatches = [e for e in events if isinstance(e, TaskFailed) and e.error.type == "step_mismatch"]
+        assert not mismatches, f"the code ran otherwise when it ran again: {mismatches[0].error.message}"
         keys = signal_keys(events)
         for key in self.acknowledged.get(run_id, ()):
             assert keys[key] == 1, f"an acknowledged signal is recorded {keys[key]} times"

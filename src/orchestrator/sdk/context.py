@@ -8,18 +8,22 @@ every step that was recorded answers at once from the journal with the result it
 - `sleep`, `sleep_until`, `wait_for_signal` and `run_workflow` suspend the task: **suspending unwinds the code** and
   lets the worker go, for seconds or for months. `finally` blocks and `async with` exits run at each suspension. The
   unwinding passes through `except Exception` untouched; a bare `except:` must raise it again.
-- Steps are matched by `key` if given, else by name and order, and the hash of their arguments is compared with what was
-  recorded. If the code changed underneath, the task fails with `StepMismatch`, which shows both sides.
-- Two steps at once (in `asyncio.gather` or a task group) need a `key` each; without, they are an error.
+- Steps are matched by branch (see `gather`), then by `key` if given, else by name and order, and the hash of their
+  arguments is compared with what was recorded. If the code changed underneath, the task fails with `StepMismatch`,
+  which shows both sides.
+- Two steps at once are branches of `gather`. Elsewhere (in `asyncio.gather` or a task group) they need a `key` each;
+  without, they are an error.
+- `now`, `random` and `uuid` give the same value whenever the code runs again.
 
 A value that goes in or comes back (output, step result, signal, child's output) is what its JSON says: a tuple comes
 back as a list, a model as a map. What isn't JSON fails with `OutputNotStorable`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
+from uuid import UUID
 
 from orchestrator.model.declarations import Effect
 
@@ -38,8 +42,8 @@ class Arrival:
 class Context(Protocol):
     """One attempt of one task, as its node sees it. Implemented by the engine, without inheriting from this class.
 
-    `log`, `progress` and `set_variables` may be called from the thread of a plain `execute` too; the methods to await
-    only from an `async` one.
+    `log`, `progress`, `set_variables`, `now`, `random` and `uuid` may be called from the thread of a plain `execute`
+    too; the methods to await only from an `async` one.
     """
 
     @property
@@ -154,6 +158,42 @@ class Context(Protocol):
             StepMismatch: the journal has another step, or other arguments, at this place.
             OutputNotStorable: the result isn't JSON, or is too large.
         """
+        ...
+
+    async def gather(self, *branches: Coroutine[Any, Any, Any], return_exceptions: bool = False) -> list[Any]:
+        """Run coroutines side by side, each as a branch of its own, and return their results in order.
+
+            profile, orders = await ctx.gather(ctx.step("profile", load, user), collect_orders(ctx, user))
+
+        The steps of a branch are matched within it, whoever is faster: no keys needed. While one branch works the
+        others may wait; the task suspends once every branch is over or waits, and the first of the waits that ends
+        wakes it. A gathering in a branch nests. `step_idempotency_key` is another one in every branch that asks.
+
+        **If a branch fails**, the others aren't interrupted: a step that began is recorded. Once each of them is over
+        or waits, the failure is raised (of several that of the first branch in order), and what still waits is given
+        up. With `return_exceptions` an exception takes the place of that branch's result, and the gathering goes on to
+        the end of all. A step in doubt counts as a failure in any case.
+
+        Raises:
+            UsageError: a branch is no coroutine (a task that was started elsewhere has no branch of its own).
+        """
+        ...
+
+    def now(self) -> datetime:
+        """The time, in UTC, as it was when the code came here first.
+
+        Recorded as a step of effect `pure`, and durable before the next step with another effect begins, before the
+        task waits, and with its end. What happens outside of steps before that may see another value after a crash.
+        May be called from the thread of a plain `execute` too.
+        """
+        ...
+
+    def random(self) -> float:
+        """A random number from 0 up to 1; recorded like `now`."""
+        ...
+
+    def uuid(self) -> UUID:
+        """A random UUID; recorded like `now`. It names things, it is no secret."""
         ...
 
     async def sleep(self, seconds: float | timedelta, /, *, key: str | None = None) -> None:

@@ -285,7 +285,7 @@ def test_two_steps_at_once_without_keys_are_an_error() -> None:
     state = _ends_with(both)
     assert state.error is not None
     assert state.error.type == "step_mismatch"
-    assert "need a `key` each" in state.error.message
+    assert "or give each a `key`" in state.error.message
 
 
 def test_an_irreversible_attempt_that_fails_is_in_doubt() -> None:

@@ -4,13 +4,15 @@ It keeps the contract's arithmetic (stable keys, JSON in and out, signals in ord
 would wait for is there at once, or the wait ends as the engine would end it.
 """
 
+import asyncio
 import inspect
 import json
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from orchestrator.sdk import Arrival, ChildFailed, Context, Effect, LogLevel, SignalTimeout, UsageError
 
@@ -72,6 +74,18 @@ class FakeContext:
             result = fn(*args, **kwargs)
             self.steps[place] = as_json(await result if inspect.isawaitable(result) else result)
         return self.steps[place]
+
+    async def gather(self, *branches: Coroutine[Any, Any, Any], return_exceptions: bool = False) -> list[Any]:
+        return list(await asyncio.gather(*branches, return_exceptions=return_exceptions))
+
+    def now(self) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC)
+
+    def random(self) -> float:
+        return 0.5
+
+    def uuid(self) -> UUID:
+        return UUID(int=1, version=4)
 
     async def sleep(self, seconds: float | timedelta, /, *, key: str | None = None) -> None:
         self.slept.append(seconds.total_seconds() if isinstance(seconds, timedelta) else seconds)

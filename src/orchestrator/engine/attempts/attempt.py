@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from pydantic import BaseModel
 
+from orchestrator.engine.attempts.branches import StepInDoubt, Suspension, enter_root
 from orchestrator.engine.attempts.containment import enter_node
-from orchestrator.engine.attempts.context import StepInDoubt, Suspension, TaskContext
+from orchestrator.engine.attempts.context import TaskContext
 from orchestrator.engine.attempts.failures import clean, error_info
 from orchestrator.engine.attempts.live import LiveTask, LogLine
 from orchestrator.engine.attempts.scope import NO_BLOBS, TaskValues, fetch_blobs, payloads_of_task
 from orchestrator.engine.attempts.watchdog import LoopBlocked
 from orchestrator.engine.redaction import Redactor
-from orchestrator.engine.runs.actor import RunActor
+from orchestrator.engine.runs.actor import Accepted, Item, RunActor
 from orchestrator.errors import (
     Conflict,
     InternalError,
@@ -163,6 +164,7 @@ class Attempt:
 
     async def _run(self, state: RunState, blob_payloads: Sequence[Payload]) -> None:
         enter_node()
+        enter_root()
         try:
             if blob_payloads:
                 blobs = await fetch_blobs(self.worker.engine.store, blob_payloads, run_id=self.run_id)
@@ -188,6 +190,8 @@ class Attempt:
         self._outcome = True
         if self._timer is not None:
             self._timer.cancel()
+        if self._ctx is not None and command is not None:
+            self._ctx.hand_in()
         self.worker.ended(self, command)
 
     async def _outcome_of(self) -> Command:
@@ -323,6 +327,22 @@ class Attempt:
         """Run plain code beside the loop."""
         return self.worker.threads.run(fn)
 
+    def post(self, command: Command, blobs: Sequence[Blob] = ()) -> "asyncio.Future[Accepted]":
+        """Hand a command in that stands on the lease and keeps it; nobody has to wait for its answer."""
+        future: asyncio.Future[Accepted] = self.worker.engine.loop.create_future()
+
+        def done(result: Accepted | BaseException) -> None:
+            if future.done():
+                return
+            if isinstance(result, BaseException):
+                future.set_exception(result)
+                future.exception()  # if nobody asks, it is no loss: what is written with it is refused as well
+            else:
+                future.set_result(result)
+
+        self.actor.post(Item(command, done, path=self.path, epoch=self.epoch, finish=False, blobs=blobs))
+        return future
+
     async def record(self, command: Command, blobs: Sequence[Blob] = ()) -> None:
         """Make a step (or a start) durable before the code goes on.
 
@@ -330,8 +350,14 @@ class Attempt:
             asyncio.CancelledError: the task is no longer ours; the code is unwound.
             UsageError, LimitExceeded, InternalError: it can't be written down.
         """
+        await self.written((self.post(command, blobs),))
+
+    async def written(self, futures: "Sequence[asyncio.Future[Accepted]]") -> None:
+        """Wait until what was posted is durable. Raises as `record`."""
+        await asyncio.wait(futures)
         try:
-            await self.actor.ask(command, path=self.path, epoch=self.epoch, finish=False, blobs=blobs)
+            for future in futures:
+                future.result()
         except Conflict as refusal:
             if self.reason is None:
                 self.reason = ENDING if refusal.reason == "stopping" else LEASE_LOST

@@ -1,18 +1,23 @@
 """The context of one attempt: how a node's code sees its run, and asks for durable things (`sdk.Context`).
 
-Steps are matched by key, else by name and order, and their arguments are compared by hash. A wait that has no answer
-yet raises `Suspension`, which unwinds the node's code; the attempt's runner then suspends the task.
+Steps are matched by branch, then by key, else by name and order, and their arguments are compared by hash. A wait that
+has no answer yet parks its branch; once all of them wait, `Suspension` unwinds the node's code, and the attempt's
+runner suspends the task.
 """
 
+import asyncio
 import functools
 import hashlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
+from orchestrator.engine.attempts.branches import Branch, Gathering, StepInDoubt, branch_of
 from orchestrator.engine.attempts.failures import clean, describe, raise_again, step_error_info
 from orchestrator.engine.attempts.payloads import to_json
+from orchestrator.engine.runs.actor import Accepted
 from orchestrator.errors import NotFound, PermanentFailure, RetryLater, StepMismatch, UsageError
 from orchestrator.kernel.commands import RecordStep, StartStep
 from orchestrator.kernel.state import StepState, TaskState
@@ -21,12 +26,19 @@ from orchestrator.model.declarations import Effect
 from orchestrator.model.definition import NodeDefinition
 from orchestrator.sdk.context import Arrival, LogLevel
 from orchestrator.sdk.errors import ChildFailed, SignalTimeout
+from orchestrator.stores.contract import Blob
 
 if TYPE_CHECKING:
     from orchestrator.engine.attempts.attempt import Attempt
 
 STEP_NAME_CHARACTERS_MAX = 220
 """Longer than a signal's or workflow's name, which a wait takes for its own with a word before it."""
+
+ARGUMENTS_SHOWN_MAX = 200
+"""Characters of a step's arguments in the error of a mismatch."""
+
+_KEPT = ("gather/", "gather#", "ctx.")
+"""What ids of branches and of recorded values begin with."""
 
 
 def _once(read: "Callable[[TaskContext], Any]") -> "Callable[[TaskContext], Any]":
@@ -43,22 +55,6 @@ def _once(read: "Callable[[TaskContext], Any]") -> "Callable[[TaskContext], Any]
     return kept
 
 
-class Suspension(BaseException):
-    """Unwinds a node's code to its runner. Not an Exception, so that `except Exception` lets it pass."""
-
-    def __init__(self, waits: tuple[Wait, ...]) -> None:
-        self.waits = waits
-        super().__init__("the task waits; let this pass")
-
-
-class StepInDoubt(BaseException):
-    """An irreversible step failed in a way that leaves its outcome unknown; unwinds the node's code."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(reason)
-
-
 class TaskContext:
     """Implements `sdk.Context` for one attempt."""
 
@@ -66,9 +62,10 @@ class TaskContext:
         self._attempt = attempt
         self._task = task
         self._node = node
-        self._counts: dict[str, int] = {}
-        self._busy_step: str | None = None
-        self._failed: RecordStep | None = None
+        self._root = Branch()
+        self._under_way: set[str] = set()
+        self._drawn: list[RecordStep] = []
+        self._on_their_way: list[asyncio.Future[Accepted]] = []
         self.cancelled = False
         self.seen: dict[str, Any] = {}
         self.new_variables: dict[str, Any] = {}
@@ -157,7 +154,7 @@ class TaskContext:
         return self._attempt.depth
 
     def step_idempotency_key(self, name: str, /) -> str:
-        return f"{self.idempotency_key}#{name}"
+        return f"{self.idempotency_key}#{branch_of(self._root).path}{name}"
 
     # --- live -------------------------------------------------------------------------------------------------------
 
@@ -185,29 +182,50 @@ class TaskContext:
         effect: Effect = Effect.WRITE,
         **kwargs: Any,
     ) -> Any:
-        step = self._name_step(name, key)
+        branch = branch_of(self._root)
+        step = self._name_step(branch, name, key)
         digest = _digest(args, kwargs)
         recorded = self.steps.get(step)
         if recorded is not None:
-            return self._answer(step, name, digest, recorded)
-        if self._busy_step is not None and key is None:
+            return self._answer(step, name, digest, recorded, _shown(args, kwargs))
+        if step in self._under_way:
+            raise StepMismatch(f"step `{step}` runs already; steps at the same time need a `key` each")
+        if branch.busy_step is not None and key is None:
             raise StepMismatch(
-                f"step `{step}` begins while step `{self._busy_step}` runs; steps at the same time need a `key` each"
+                f"step `{step}` begins while step `{branch.busy_step}` runs; "
+                "run them as branches of `ctx.gather`, or give each a `key`"
             )
-        await self._flush_failed()
-        before, self._busy_step = self._busy_step, step if key is None else self._busy_step
+        before, branch.busy_step = branch.busy_step, step if key is None else branch.busy_step
+        self._under_way.add(step)
+        branch.running += 1
         try:
-            return await self._run_step(step, name, digest, effect, functools.partial(fn, *args, **kwargs))
+            await self._flush_failed(branch)
+            call = functools.partial(fn, *args, **kwargs)
+            return await self._run_step(branch, step, name, digest, effect, call)
         finally:
-            self._busy_step = before
+            self._under_way.discard(step)
+            branch.running -= 1
+            branch.busy_step = before
+            if branch.parked:
+                branch.look()
 
     async def _run_step(
-        self, step: str, name: str, digest: str, effect: Effect, call: "functools.partial[Any]"
+        self,
+        branch: Branch,
+        step: str,
+        name: str,
+        digest: str,
+        effect: Effect,
+        call: "functools.partial[Any]",
     ) -> Any:
         attempt = self._attempt
         irreversible = effect is Effect.IRREVERSIBLE
         if irreversible:
-            await attempt.record(StartStep(path=self.path, step=step, name=name, args_sha256=digest))
+            await self._record(StartStep(path=self.path, step=step, name=name, args_sha256=digest))
+        elif effect is not Effect.PURE:
+            self.hand_in()
+            if self._on_their_way:  # what it may build on is durable before it looks at the world
+                await attempt.written(self._on_their_way)
         started_at = rfc3339(attempt.now_us())
         record = functools.partial(
             RecordStep,
@@ -232,41 +250,103 @@ class TaskContext:
             if irreversible:
                 raise StepInDoubt(f"the irreversible step `{step}` failed: {describe(error)}") from error
             info = step_error_info(error, self._task, attempt.redactor)
-            await attempt.record(record(error=info))
+            await self._record(record(error=info))
             self._remember(step, name, digest, error=info)
             raise
         except Exception as error:
             if irreversible:
                 raise StepInDoubt(f"the irreversible step `{step}` failed: {describe(error)}") from error
             # Recorded only if the node's code goes on all the same: then it is the step's final answer.
-            self._failed = record(error=step_error_info(error, self._task, attempt.redactor))
+            branch.failed.append(record(error=step_error_info(error, self._task, attempt.redactor)))
             raise
-        await attempt.record(record(result=payload), blobs)
+        await self._record(record(result=payload), blobs)
         self._remember(step, name, digest)
         self.steps[step].result = payload
         attempt.know_blobs(blobs)
         return attempt.values.read(payload)
 
-    async def _flush_failed(self) -> None:
-        failed, self._failed = self._failed, None
-        if failed is not None and failed.step not in self.steps:
-            await self._attempt.record(failed)
-            self._remember(failed.step, failed.name, failed.args_sha256, error=failed.error)
+    async def _record(self, command: StartStep | RecordStep, blobs: Sequence[Blob] = ()) -> None:
+        """Make it durable, and with it the values that were drawn before."""
+        self.hand_in()
+        await self._attempt.record(command, blobs)
+
+    async def _flush_failed(self, branch: Branch) -> None:
+        failed, branch.failed = branch.failed, []
+        for one in failed:
+            if one.step not in self.steps:
+                await self._record(one)
+                self._remember(one.step, one.name, one.args_sha256, error=one.error)
 
     async def finish(self) -> None:
         """The node's code returned: a failed step that it survived has its final answer."""
-        await self._flush_failed()
+        await self._flush_failed(self._root)
+
+    # --- branches ---------------------------------------------------------------------------------------------------
+
+    async def gather(self, *branches: Coroutine[Any, Any, Any], return_exceptions: bool = False) -> list[Any]:
+        wrong = next((place for place, code in enumerate(branches) if not inspect.iscoroutine(code)), None)
+        if wrong is not None:
+            for code in branches:
+                if inspect.iscoroutine(code):
+                    code.close()
+            raise UsageError(
+                f"ctx.gather: branch {wrong} is a {type(branches[wrong]).__name__}; hand over coroutines "
+                "(`ctx.gather(fetch(ctx, 1), fetch(ctx, 2))`), which begin within it"
+            )
+        if not branches:
+            return []
+        branch = branch_of(self._root)
+        name = branch.name("gather")
+        gathering = Gathering[Any](branch, name, len(branches), keeps_errors=return_exceptions)
+        return await gathering.run(branches, name=f"{self.run_id}/{self.path}", survived=self._flush_failed)
+
+    # --- what comes out otherwise every time -------------------------------------------------------------------------
+
+    def now(self) -> datetime:
+        return datetime.fromisoformat(self._draw("now", lambda: rfc3339(self._attempt.now_us())))
+
+    def random(self) -> float:
+        return self._draw("random", self._attempt.worker.engine.random.random)
+
+    def uuid(self) -> UUID:
+        rng = self._attempt.worker.engine.random
+        return UUID(self._draw("uuid", lambda: str(UUID(int=rng.getrandbits(128), version=4))))
+
+    def _draw(self, word: str, fresh: Callable[[], Any]) -> Any:
+        """A value that was recorded at this place, else a fresh one, which is recorded with the next commit."""
+        name = f"ctx.{word}"
+        step = branch_of(self._root).name(name)
+        recorded = self.steps.get(step)
+        if recorded is not None:
+            return self._answer(step, name, "", recorded, "")
+        value = fresh()
+        payload, _ = self._attempt.encode(value)
+        at = rfc3339(self._attempt.now_us())
+        drawn = RecordStep(
+            path=self.path, step=step, name=name, effect=Effect.PURE.value, result=payload, started_at=at
+        )
+        self._drawn.append(drawn)
+        self.steps[step] = StepState(name=name, result=payload)
+        return value
+
+    def hand_in(self) -> None:
+        """Post the values that were drawn, so that the commit of what is posted next holds them too."""
+        drawn, self._drawn = self._drawn, []
+        left = [future for future in self._on_their_way if not future.done()]
+        self._on_their_way = left + [self._attempt.post(command) for command in drawn]
 
     def _remember(self, step: str, name: str, digest: str, *, error: ErrorInfo | None = None) -> None:
         self.steps[step] = StepState(name=name, args_sha256=digest, error=error)
 
-    def _name_step(self, name: str, key: str | None) -> str:
+    def _name_step(self, branch: Branch, name: str, key: str | None) -> str:
         self._check_name("a step's name", name)
+        if name.startswith(_KEPT):
+            raise UsageError(
+                f"a step's name can't begin with `{_KEPT[0]}`, `{_KEPT[1]}` or `{_KEPT[2]}`: {name}"
+            )
         if key is not None:
             self._check_name("a step's key", key)
-            return f"{name}[{key}]"
-        count = self._counts[name] = self._counts.get(name, 0) + 1
-        return name if count == 1 else f"{name}#{count}"
+        return branch.name(name, key)
 
     def _check_name(self, what: str, text: object) -> None:
         """Names stand in the journal, as they are.
@@ -282,11 +362,11 @@ class TaskContext:
         if self._attempt.redactor.redact(text) != text:
             raise UsageError(f"{what} holds a secret; use another text")
 
-    def _answer(self, step: str, name: str, digest: str, recorded: StepState) -> Any:
+    def _answer(self, step: str, name: str, digest: str, recorded: StepState, shown: str) -> Any:
         if recorded.name != name or recorded.args_sha256 not in ("", digest):
             raise StepMismatch(
-                f"step `{step}` of `{self.path}`: the journal has `{recorded.name}` with arguments "
-                f"{recorded.args_sha256}, the code asks for `{name}` with arguments {digest}; "
+                f"step `{step}` of `{self.path}`: the journal has `{recorded.name}` with "
+                f"{_hashed(recorded.args_sha256)}, the code asks for `{name}` with {_hashed(digest)}{shown}; "
                 "a recorded step's name and arguments must stay the same"
             )
         if recorded.error is not None:
@@ -342,13 +422,14 @@ class TaskContext:
         raise ChildFailed(name, status=status, error={"type": error.type, "message": error.message})
 
     async def _wait(self, name: str, key: str | None, make: Callable[[str], Wait]) -> StepState:
-        step = self._name_step(name, key)
+        branch = branch_of(self._root)
+        step = self._name_step(branch, name, key)
         recorded = self.steps.get(step)
         if recorded is not None:
             return recorded
-        await self._flush_failed()
+        await self._flush_failed(branch)
         known = self._task.waits.get(step)
-        raise Suspension((known if known is not None else make(step),))
+        return await branch.park(known if known is not None else make(step))
 
     def _due(self, delay_us: int) -> int:
         return self._attempt.now_us() + delay_us
@@ -364,6 +445,18 @@ def _digest(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
     if not args and not kwargs:
         return ""
     return hashlib.sha256(to_json([args, dict(sorted(kwargs.items()))])).hexdigest()[:16]
+
+
+def _hashed(digest: str) -> str:
+    return f"arguments {digest}" if digest else "no arguments"
+
+
+def _shown(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    """The arguments as the error of a mismatch shows them; the error itself is redacted like any other."""
+    if not args and not kwargs:
+        return ""
+    text = to_json([*args, kwargs] if kwargs else list(args)).decode()[1:-1]
+    return f" ({text if len(text) <= ARGUMENTS_SHOWN_MAX else text[:ARGUMENTS_SHOWN_MAX] + '…'})"
 
 
 def _microseconds(span: float | timedelta) -> int:
