@@ -1,7 +1,7 @@
 """Makes the golden journals of a release: `python -m tests.replay.record 0.1.0`.
 
-Journals are added with each release and never edited: what stands in `journals/` was written by the release that it is
-named for. So this refuses to write a folder that is there.
+Journals are added and never edited: what stands in `journals/` was written by the release that it is named for, or on
+its way to it. So this writes the scenarios that have no journal there, and leaves the others as they are.
 """
 
 import argparse
@@ -174,6 +174,26 @@ def fork_of_waits() -> World:
     return fork
 
 
+def fork_with_patches() -> World:
+    """A fork of `onboarding` before its decision, which goes the other way; beside it another output and a variable."""
+    parent = onboarding()
+    decided = next(event for event in parent.events if event.kind == "decision_made")
+    route = c.RouteChoice(targets=("step_standard_process",), by="person", reason="the other way")
+    fork = parent.fork(
+        seq=decided.group - 1,
+        patches={
+            "step_start": c.TaskPatch(output=payload("another start")),
+            "step_route_user": c.TaskPatch(
+                output=payload({"type": "standard"}), route=route, variables={"seen": payload(True)}
+            ),
+        },
+        by="ann",
+    )
+    for path in ("step_standard_process", "step_send_email", "step_end"):
+        fork.complete(path)
+    return fork
+
+
 SCENARIOS: tuple[Callable[[], World], ...] = (
     onboarding,
     loop_with_joins,
@@ -184,6 +204,7 @@ SCENARIOS: tuple[Callable[[], World], ...] = (
     budget_spent,
     stopped,
     fork_of_waits,
+    fork_with_patches,
 )
 
 
@@ -191,8 +212,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Write the golden journals of a release.")
     parser.add_argument("release")
     folder = JOURNALS / parser.parse_args().release
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for scenario in SCENARIOS:
+        if (folder / f"{scenario.__name__}.jsonl").exists():
+            continue
         run = scenario()
         (folder / f"{scenario.__name__}.jsonl").write_bytes(b"".join(line + b"\n" for line in run.journal))
         (folder / f"{scenario.__name__}.state.json").write_bytes(encode_state(run.state) + b"\n")

@@ -12,7 +12,7 @@ from orchestrator.kernel.status import RunStatus
 from tests.replay.record import JOURNALS, SCENARIOS
 
 GOLDEN = sorted(JOURNALS.glob("*/*.jsonl"))
-PARENTS = {"fork_of_waits": "waits"}
+PARENTS = {"fork_of_waits": "waits", "fork_with_patches": "onboarding"}
 """The journal that a fork's prefix stands in."""
 
 goldens = pytest.mark.parametrize("path", GOLDEN, ids=lambda path: f"{path.parent.name}/{path.stem}")

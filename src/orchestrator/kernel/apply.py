@@ -13,6 +13,7 @@ from orchestrator.kernel.events import (
     Event,
     RunCancelled,
     RunFailed,
+    RunPatched,
     RunPaused,
     RunResumed,
     RunRetried,
@@ -260,6 +261,14 @@ def variable_key(name: str, seq: int, *, forks: int = 0) -> str:
     return f"${name}@{seq}~{forks}" if forks else f"${name}@{seq}"
 
 
+def _run_patched(state: RunState, event: RunPatched) -> None:
+    """Whoever reads one of these values from now on reads the new one; its readers stay as they are."""
+    for path, payload in event.outputs.items():
+        if path not in state.values:
+            raise InternalError(f"run {state.run_id} holds no output of `{path}` to be patched")
+        state.keep(path, payload)
+
+
 def _signal_received(state: RunState, event: SignalReceived) -> None:
     state.signal_keys[event.key] = event.seq
     state.signals.append(Signal(seq=event.seq, name=event.name, payload=event.payload))
@@ -474,6 +483,7 @@ def _task_resolved(state: RunState, event: TaskResolved) -> None:
 _APPLY: dict[type[Event], Callable[[RunState, Any], None]] = {
     RunStarted: _run_started,
     VariablesSet: _variables_set,
+    RunPatched: _run_patched,
     SignalReceived: _signal_received,
     RunPaused: _run_paused,
     RunResumed: _run_resumed,

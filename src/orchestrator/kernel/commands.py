@@ -202,8 +202,24 @@ class Deadline(Command, frozen=True):
     timer: str
 
 
+class TaskPatch(msgspec.Struct, frozen=True, kw_only=True):
+    """What a fork puts in the place of a task's result.
+
+    Of a task that is open at the cut: it completes with this output, route and variables. Of one that had completed by
+    then: its output is replaced, and that is all that can be.
+    """
+
+    output: Payload
+    route: RouteChoice | None = None
+    variables: dict[str, Payload] = {}
+
+
 class ForkRun(Command, frozen=True):
-    """Continue, as the new run `run_id`, the state that this is handled on (a copy of the parent's at `seq`)."""
+    """Continue, as the new run `run_id`, the state that this is handled on (a copy of the parent's at `seq`).
+
+    `patches` change the past by task path. That nothing at the cut builds on a replaced output is for the caller to see:
+    a state doesn't know what its closed tasks have read.
+    """
 
     run_id: str
     parent_run: str
@@ -212,3 +228,5 @@ class ForkRun(Command, frozen=True):
     input: Payload | None = None
     variables: dict[str, Payload] = {}
     request: str = ""
+    patches: dict[str, TaskPatch] = {}
+    by: str = "operator"

@@ -7,7 +7,7 @@ one command form a group: they share `group`, the seq of the first of them, and 
 A kind's name and its fields are compatibility data: add fields with defaults, never change or remove one. Golden
 journals in `tests/replay` hold each release to that. These kinds are reserved for later releases and must not be
 used otherwise: arrival_swallowed, join_held_back, graph_extended, approval_requested, approval_resolved,
-budget_reserved, budget_settled, budget_raised, run_patched, run_migrated, compensation_started, run_continued.
+budget_reserved, budget_settled, budget_raised, run_migrated, compensation_started, run_continued.
 """
 
 from collections.abc import Iterable
@@ -88,6 +88,19 @@ class VariablesSet(Event):
     values: dict[str, Payload]
     path: str | None = None
     node: str | None = None
+
+
+class RunPatched(Event):
+    """A fork changes its parent's past; follows on `run_started`.
+
+    `outputs` take the place of results that were there at the cut. The tasks `completed` were open there: they end with
+    what a person gave, `routes` names the ways that were forced; their decisions and completions follow in this group.
+    """
+
+    outputs: dict[str, Payload] = {}
+    completed: list[str] = []
+    routes: dict[str, list[str]] = {}
+    by: str = "operator"
 
 
 class SignalReceived(Event):
@@ -298,6 +311,7 @@ class TaskResolved(TaskEvent):
 AnyEvent = (
     RunStarted
     | VariablesSet
+    | RunPatched
     | SignalReceived
     | RunPaused
     | RunResumed

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.kernel import commands as c
-from orchestrator.kernel import runs, tasks
+from orchestrator.kernel import forking, runs, tasks
 from orchestrator.kernel.events import Event
 from orchestrator.kernel.flow import journal_is_full, settle, stop_for_full_journal
 from orchestrator.kernel.flow import needs_output as _needs_output
@@ -46,7 +46,7 @@ def needs_output(state: RunState, definition: Definition) -> bool:
 
 _RULES: dict[type[c.Command], Callable[[Turn, Any], None]] = {
     c.StartRun: runs.start_run,
-    c.ForkRun: runs.fork_run,
+    c.ForkRun: forking.fork_run,
     c.CompleteTask: tasks.complete_task,
     c.FailTask: tasks.fail_task,
     c.SkipTask: tasks.skip_task,

@@ -1,4 +1,4 @@
-"""What the commands of a whole run do: start, pause, cancel, retry, fork, signals, its end."""
+"""What the commands of a whole run do: start, pause, cancel, retry, signals, its end."""
 
 from orchestrator.errors import Conflict, LimitExceeded
 from orchestrator.kernel.commands import (
@@ -6,7 +6,6 @@ from orchestrator.kernel.commands import (
     Deadline,
     DeliverSignal,
     FinishRun,
-    ForkRun,
     PauseRun,
     ResumeRun,
     RetryRun,
@@ -28,7 +27,7 @@ from orchestrator.kernel.state import RunState
 from orchestrator.kernel.status import RunStatus
 from orchestrator.kernel.tasks import doubt_what_was_stopped, take_signal, waiting_for_signal
 from orchestrator.kernel.turn import SIGNALS_UNREAD_MAX, Turn
-from orchestrator.kernel.values import NULL, ForkOrigin
+from orchestrator.kernel.values import NULL
 
 
 def start_run(turn: Turn, command: StartRun) -> None:
@@ -50,42 +49,6 @@ def start_run(turn: Turn, command: StartRun) -> None:
         )
     )
     schedule_start(turn)
-    settle(turn)
-
-
-def fork_run(turn: Turn, command: ForkRun) -> None:
-    """Go on as another run from a state that is a copy of the parent's, whose seq is reset to 0.
-
-    Tasks that were open at the cut, or failed, are ready anew; what they recorded stays, what they waited for is
-    asked again.
-
-    Raises:
-        Conflict: the version to go on with lacks a node that the run is at.
-    """
-    state = turn.state
-    at = [task.node for task in (*state.tasks.values(), *state.set_aside.values())]
-    missing = sorted({*at, *state.arrivals} - turn.definition.nodes.keys())
-    if missing:
-        names = ", ".join(f"`{node}`" for node in missing)
-        raise Conflict(
-            f"version {command.version} has no {names}, where run {command.parent_run} is at {command.seq}",
-            reason="fork_version",
-        )
-    reopened = [*state.tasks, *state.set_aside]
-    turn.emit(
-        RunStarted(
-            run_id=command.run_id,
-            workflow=state.workflow,
-            version=command.version or state.version,
-            namespace=state.namespace,
-            input=command.input,
-            labels=state.labels,
-            variables=command.variables,
-            request=command.request,
-            forked_from=ForkOrigin(run=command.parent_run, seq=command.seq),
-            reopened=reopened,
-        )
-    )
     settle(turn)
 
 

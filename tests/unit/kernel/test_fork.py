@@ -1,5 +1,7 @@
 """DESIGN section 4: a fork continues a run's prefix as a run of its own."""
 
+from typing import Any
+
 import pytest
 
 from orchestrator.errors import Conflict
@@ -146,3 +148,112 @@ def test_a_fork_with_a_version_that_lacks_the_node_it_is_at_is_refused() -> None
 
 def test_a_run_that_exists_cannot_be_started_again() -> None:
     run_of({"a": {}}).refused(c.StartRun(run_id="run_1", workflow="flow", version=1), "run_exists")
+
+
+# --- patches ----------------------------------------------------------------------------------------------------------
+
+CHOICE = {
+    "begin": {"next_node": ["pick", "beside"]},
+    "pick": {"class": "Choose", "routes": ["left", "right"]},
+    "left": {"next_node": "end"},
+    "right": {"next_node": "end"},
+    "beside": {"next_node": "end"},
+    "end": {},
+}
+
+
+def chosen() -> World:
+    run = run_of(CHOICE)
+    run.complete("begin")
+    run.complete("beside")
+    run.complete("pick", "picked", route=["left"], variables={"x": payload("kept")})
+    for path in ("left", "end"):
+        run.complete(path)
+    return run
+
+
+def before(run: World, path: str) -> int:
+    """The end of the group before the task's completion."""
+    done = next(ev for ev in run.events if isinstance(ev, e.TaskCompleted) and ev.path == path)
+    return done.group - 1
+
+
+def given(value: object, *route: str, **more: Any) -> c.TaskPatch:
+    choice = c.RouteChoice(targets=route, by="person", reason="the other way") if route else None
+    return c.TaskPatch(output=payload(value), route=choice, **more)
+
+
+def test_another_route_is_taken_where_the_task_is_open_at_the_cut() -> None:
+    run = chosen()
+    patch = given("picked", "right", variables={"x": payload("kept")})
+    fork = run.fork(seq=before(run, "pick"), patches={"pick": patch})
+    assert fork.open == ["right"]
+    decision = fork.last(e.DecisionMade)
+    assert ([one.node for one in decision.chosen], decision.by, decision.allowed) == (
+        ["right"],
+        "person",
+        ["left", "right"],
+    )
+    assert fork.last(e.RunPatched).routes == {"pick": ["right"]}
+    assert value_of(fork.state.payload(fork.state.variables["x"])) == "kept"
+    fork.complete("right")
+    assert fork.previous("end") == {"right": "right", "beside": "beside"}
+    fork.complete("end")
+    assert fork.state.status is RunStatus.SUCCEEDED
+
+
+def test_a_route_that_is_not_allowed_is_refused_and_nothing_has_changed() -> None:
+    run = chosen()
+    with pytest.raises(Conflict, match="`end` is no route of `pick`; allowed: `left`, `right`") as refusal:
+        run.fork(seq=before(run, "pick"), patches={"pick": given("picked", "end")})
+    assert refusal.value.reason == "route_not_allowed"
+
+
+def test_a_task_that_failed_completes_with_what_a_person_gives() -> None:
+    run = chain()
+    run.fail("a")
+    fork = run.fork(patches={"a": given("by hand")})
+    assert fork.open == ["b"]
+    assert fork.previous("b") == "by hand"
+    assert (fork.state.counts.failed, fork.state.counts.completed) == (0, 1)
+
+
+def test_a_result_that_is_there_is_replaced_for_everybody_who_reads_it_later() -> None:
+    run = run_of({"a": {"next_node": ["b", "d"]}, "b": {"next_node": "e"}, "d": {"next_node": "e"}, "e": {}})
+    run.complete("a")
+    run.complete("b")
+    fork = run.fork(patches={"b": given("other")})
+    assert fork.open == ["d"]
+    assert fork.last(e.RunPatched).outputs == {"b": payload("other")}
+    fork.complete("d")
+    assert fork.previous("e") == {"b": "other", "d": "d"}
+
+
+def test_the_output_of_the_last_task_is_replaced_in_a_fork_of_the_end() -> None:
+    run = run_of({"a": {}})
+    run.complete("a")
+    fork = run.fork(patches={"a": given("better")})
+    assert fork.state.status is RunStatus.SUCCEEDED
+    assert value_of(fork.state.output) == "better"
+    assert value_of(run.state.output) == "a"
+
+
+def test_one_visit_of_a_loop_is_patched_and_the_visits_before_it_stay() -> None:
+    run = run_of({"a": {"next_node": "b"}, "b": {"next_node": {"again": "a", "done": "end"}}, "end": {}})
+    for visit, way in (("", "again"), ("@2", "again"), ("@3", "done")):
+        run.complete(f"a{visit}")
+        run.complete(f"b{visit}", route=[way])
+    fork = run.fork(seq=before(run, "b@2"), patches={"b@2": given("b@2", "done")})
+    assert fork.open == ["end"]
+    assert fork.visits() == {"a": 2, "b": 2, "end": 1}
+
+
+def test_what_nothing_reads_any_more_cannot_be_patched() -> None:
+    run = chain()
+    for path in ("a", "b"):
+        run.complete(path)
+    with pytest.raises(Conflict, match="no result of `nobody`") as refusal:
+        run.fork(patches={"nobody": given(1)})
+    assert refusal.value.reason == "fork_patch"
+    with pytest.raises(Conflict, match="had gone its way"):
+        run.fork(patches={"b": given(1, "a")})

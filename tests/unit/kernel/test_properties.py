@@ -17,7 +17,7 @@ from orchestrator.errors import Conflict, LimitExceeded
 from orchestrator.kernel import commands as c
 from orchestrator.kernel import events as e
 from orchestrator.kernel import status
-from orchestrator.kernel.state import encode_state
+from orchestrator.kernel.state import RunState, encode_state
 from orchestrator.kernel.status import RUN_MOVES, TASK_MOVES, RunStatus, TaskStatus
 from orchestrator.kernel.values import Wait
 from orchestrator.model.definition import Definition
@@ -181,11 +181,31 @@ class Day:
         cut = rng.choice(world.group_ends())
         before = encode_state(world.state)
         patch = {"x": payload(f"patched {cut}")} if rng.random() < 0.5 else {}
-        fork = world.fork(seq=cut, variables=patch)
+        at = world.state_at(cut)
+        known = [*at.tasks, *at.set_aside, *(path for path in at.latest.values() if rng.random() < 0.5)]
+        patches = {path: self.patch(at, path) for path in known if rng.random() < 0.3}
+        try:
+            fork = world.fork(seq=cut, variables=patch, patches=patches)
+        except Conflict as refusal:
+            self.seen.refusals[refusal.reason] += 1
+            return
         self.seen.kinds.update(type(event) for event in fork.events)
         assert encode_state(world.state) == before, "a fork changed its parent"
         if rng.random() < 0.5:
             self.world = fork
+
+    def patch(self, at: RunState, path: str) -> c.TaskPatch:
+        """Another result of a task; of an open one that decides another way too."""
+        task = at.tasks.get(path) or at.set_aside.get(path)
+        route: c.RouteChoice | None = None
+        variables: dict[str, Any] = {}
+        if task is not None:
+            node = self.world.definition.nodes[task.node]
+            variables = {"x": payload("given")} if self.rng.random() < 0.3 else {}
+            if node.decides:
+                targets = self.rng.sample(list(node.allowed), min(1, len(node.allowed)))
+                route = c.RouteChoice(targets=tuple(targets), by="person")
+        return c.TaskPatch(output=payload(f"given for {path}"), route=route, variables=variables)
 
     def asked(self) -> c.Command:
         world, rng = self.world, self.rng
@@ -386,6 +406,45 @@ def test_every_run_keeps_the_invariants_comes_to_an_end_and_reaches_everything(
     assert set(RUN_MOVES) - seen.run_moves == set(), "moves in the table that nothing makes"
     assert set(TASK_MOVES) - seen.task_moves == set(), "moves in the table that nothing makes"
     assert REFUSALS - seen.refusals.keys() == set()
+
+
+def by_its_path(world: World) -> None:
+    """One task after the other, each with an outcome that depends on its path alone, until the run is over."""
+    while world.state.status.live:
+        path = world.open[0]
+        world.now_us = max(world.now_us, world.rows[path].due_us)
+        node = world.definition.nodes[world.state.tasks[path].node]
+        draw = random.Random(path)
+        if world.state.ending is not None:
+            world.do(c.AbandonTask(path=path))
+        elif draw.random() < 0.03:
+            world.fail(path, draw.choice(["Oops", "Other"]), retryable=True)
+        elif draw.random() < 0.1:
+            world.skip(path)
+        else:
+            chosen = draw.sample(list(node.allowed), min(1, len(node.allowed))) if node.decides else None
+            chosen = [] if "@" in path and node.decides else chosen
+            world.complete(path, f"of {path}", route=chosen, variables={"x": payload(path)})
+
+
+def test_a_fork_that_changes_nothing_ends_as_its_parent_did_wherever_it_is_cut(first_seed: int) -> None:
+    """With nodes that do the same at every try; one task at a time, since the order of a race is nobody's promise."""
+    ends: Counter[RunStatus] = Counter()
+    for seed in range(first_seed, first_seed + SEEDS // 3):
+        rng = random.Random(seed)
+        run = started(draw_definition(rng), variables={"x": payload(0)})
+        by_its_path(run)
+        ends[run.state.status] += 1
+        cuts = run.group_ends()
+        for cut in rng.sample(cuts, min(6, len(cuts))):
+            fork = run.fork(seq=cut)
+            by_its_path(fork)
+            assert fork.state.status is run.state.status, (seed, cut)
+            if run.state.status is RunStatus.SUCCEEDED:
+                assert fork.state.output == run.state.output, (seed, cut)
+                assert fork.visits() == run.visits(), (seed, cut)
+    assert ends[RunStatus.SUCCEEDED] > 10
+    assert ends[RunStatus.FAILED] > 10
 
 
 @given(rng=st.randoms(use_true_random=False))

@@ -23,7 +23,11 @@ PAYLOAD_FIELDS: Mapping[str, tuple[str, ...]] = {
 }
 """Fields that are one payload, by kind."""
 
-PAYLOAD_MAPS: Mapping[str, tuple[str, ...]] = {"run_started": ("variables",), "variables_set": ("values",)}
+PAYLOAD_MAPS: Mapping[str, tuple[str, ...]] = {
+    "run_started": ("variables",),
+    "variables_set": ("values",),
+    "run_patched": ("outputs",),
+}
 """Fields that are a map of payloads, by kind."""
 
 

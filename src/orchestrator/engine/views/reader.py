@@ -83,7 +83,7 @@ class RunReader:
         lines = await self._engine.store.read_journal(ref.run, after=ref.seq - 1, limit=1)
         if not lines:
             raise InternalError(f"event {ref.seq} of run {ref.run} is missing")
-        payload = _payload_in(e.decode(lines[0]), variable)
+        payload = _payload_in(e.decode(lines[0]), ref.key or variable)
         return await self._engine.decode(payload, run_id=ref.run)
 
     async def output(self, log: TaskLog, path: str) -> Any:
@@ -145,7 +145,7 @@ class RunReader:
         }
 
 
-def _payload_in(event: e.AnyEvent, variable: str | None) -> Payload | None:
+def _payload_in(event: e.AnyEvent, key: str | None) -> Payload | None:
     match event:
         case e.TaskCompleted():
             return event.output
@@ -154,8 +154,10 @@ def _payload_in(event: e.AnyEvent, variable: str | None) -> Payload | None:
         case e.StepRecorded() | e.TaskResumed():
             return event.result
         case e.VariablesSet():
-            return event.values.get(variable or "")
+            return event.values.get(key or "")
+        case e.RunPatched():
+            return event.outputs.get(key or "")
         case e.RunStarted():
-            return event.input if variable is None else event.variables.get(variable)
+            return event.input if key is None else event.variables.get(key)
         case _:
             raise InternalError(f"event {event.seq} ({event.kind}) holds no value")

@@ -77,6 +77,17 @@ def _variables_set(event: e.VariablesSet) -> Line:
     return Line("debug", f"{event.path or 'the run'} set {words.names(list(event.values))}")
 
 
+def _run_patched(event: e.RunPatched) -> Line:
+    said = [f"{event.by} changes the past"]
+    if event.outputs:
+        said.append(f"another output of {words.names(list(event.outputs))}")
+    forced = [f"{path} goes to {words.names(to) if to else 'its end'}" for path, to in event.routes.items()]
+    given = [path for path in event.completed if path not in event.routes]
+    if given:
+        said.append(f"{words.names(given)} completed by hand")
+    return Line("info", "; ".join([*said, *forced]))
+
+
 def _signal_received(event: e.SignalReceived) -> Line:
     sender = f" from {event.sender}" if event.sender else ""
     return Line("info", f"signal `{event.name}` came{sender}")
@@ -244,6 +255,7 @@ def _took(started_at: str, at: str) -> str:
 _TELL: dict[type[e.Event], Callable[[Any], Line]] = {
     e.RunStarted: _run_started,
     e.VariablesSet: _variables_set,
+    e.RunPatched: _run_patched,
     e.SignalReceived: _signal_received,
     e.RunPaused: _run_paused,
     e.RunResumed: _run_resumed,

@@ -19,10 +19,11 @@ from orchestrator.kernel.values import ErrorInfo, Origin, Parent, Reads, Wait
 
 
 class Ref(NamedTuple):
-    """An event that holds a value: the run in whose journal it stands, and its seq there."""
+    """An event that holds a value: the run in whose journal it stands, its seq there, and which of its values."""
 
     run: str
     seq: int
+    key: str | None = None
 
 
 _NO_ORIGIN, _NO_READS = Origin(), Reads()
@@ -202,6 +203,13 @@ def _set_variables(log: TaskLog, event: e.Event, names: Iterable[str]) -> dict[s
     return keys
 
 
+def _run_patched(log: TaskLog, event: e.RunPatched) -> None:
+    for path, output in event.outputs.items():
+        record = log.tasks[path]
+        record.output, record.output_bytes = Ref(log.run_id, event.seq, path), payload_bytes(output)
+        record.from_parent = False
+
+
 def _run_paused(log: TaskLog, event: e.RunPaused) -> None:
     log.hold = Hold(event.by, event.reason or "")
 
@@ -357,6 +365,7 @@ _FOLD: dict[type[e.Event], Callable[[TaskLog, Any], None]] = {
     e.RunStarted: _run_started,
     e.RunRetried: _run_retried,
     e.VariablesSet: _variables_set,
+    e.RunPatched: _run_patched,
     e.RunPaused: _run_paused,
     e.CancelRequested: _cancel_requested,
     e.TaskScheduled: _task_scheduled,

@@ -1,0 +1,114 @@
+"""What a fork is: another run that continues the state of its parent at a cut, with parts of its past changed.
+
+Tasks that were open at the cut, or failed, are ready anew; what they recorded stays, what they waited for is asked
+again. A patch then changes the past in one of two ways. A task that is open at the cut completes with what a person
+gave, and its consequences are decided by the same rules as ever; so a decision is changed by cutting before it was
+made. A result that is there already is replaced where it is held: whoever reads it from now on reads the new one.
+"""
+
+from orchestrator.errors import Conflict
+from orchestrator.kernel.commands import ForkRun, TaskPatch
+from orchestrator.kernel.events import DecisionMade, RunPatched, RunStarted, TaskCompleted, VariablesSet
+from orchestrator.kernel.flow import settle
+from orchestrator.kernel.routes import follow
+from orchestrator.kernel.turn import Turn
+from orchestrator.kernel.values import ErrorInfo, ForkOrigin
+
+Way = tuple[DecisionMade | None, list[str]]
+"""Where a completion leads: the decision to record, and the nodes that get an arrival."""
+
+
+def fork_run(turn: Turn, command: ForkRun) -> None:
+    """Go on as another run from a state that is a copy of the parent's, whose seq is reset to 0.
+
+    Raises:
+        Conflict: the version to go on with lacks a node that the run is at (`fork_version`), or the patch can't be:
+            a task that isn't there (`fork_patch`), a route that isn't allowed (`route_not_allowed`).
+    """
+    state = turn.state
+    _check_version(turn, command)
+    reopened = [*state.tasks, *state.set_aside]
+    ways = _check_patches(turn, command)
+    turn.emit(
+        RunStarted(
+            run_id=command.run_id,
+            workflow=state.workflow,
+            version=command.version or state.version,
+            namespace=state.namespace,
+            input=command.input,
+            labels=state.labels,
+            variables=command.variables,
+            request=command.request,
+            forked_from=ForkOrigin(run=command.parent_run, seq=command.seq),
+            reopened=reopened,
+        )
+    )
+    if command.patches:
+        _patch(turn, command, ways)
+    settle(turn)
+
+
+def _check_version(turn: Turn, command: ForkRun) -> None:
+    state = turn.state
+    at = [task.node for task in (*state.tasks.values(), *state.set_aside.values())]
+    missing = sorted({*at, *state.arrivals} - turn.definition.nodes.keys())
+    if missing:
+        names = ", ".join(f"`{node}`" for node in missing)
+        raise Conflict(
+            f"version {command.version} has no {names}, where run {command.parent_run} is at {command.seq}",
+            reason="fork_version",
+        )
+
+
+def _check_patches(turn: Turn, command: ForkRun) -> dict[str, Way]:
+    """Where the tasks lead that the patch completes, by path; nothing has changed yet."""
+    state = turn.state
+    ways: dict[str, Way] = {}
+    for path, patch in command.patches.items():
+        task = state.tasks.get(path) or state.set_aside.get(path)
+        if task is None:
+            _check_replaced(turn, command, path, patch)
+            continue
+        followed = follow(turn.node(task.node), task, patch.route)
+        if isinstance(followed, ErrorInfo):
+            raise Conflict(f"`{path}` can't complete so: {followed.message}", reason="route_not_allowed")
+        ways[path] = followed
+    return ways
+
+
+def _check_replaced(turn: Turn, command: ForkRun, path: str, patch: TaskPatch) -> None:
+    if path not in turn.state.values:
+        raise Conflict(
+            f"at event {command.seq} of run {command.parent_run} there is no result of `{path}` that anything can still "
+            "read, and it isn't open",
+            reason="fork_patch",
+        )
+    if patch.route is not None:
+        raise Conflict(
+            f"`{path}` had gone its way by event {command.seq} of run {command.parent_run}; a decision is changed by "
+            "cutting before it was made",
+            reason="fork_patch",
+        )
+
+
+def _patch(turn: Turn, command: ForkRun, ways: dict[str, Way]) -> None:
+    patches = command.patches
+    turn.emit(
+        RunPatched(
+            outputs={path: patch.output for path, patch in patches.items() if path not in ways},
+            completed=list(ways),
+            routes={path: list(p.route.targets) for path, p in patches.items() if p.route is not None},
+            by=command.by,
+        )
+    )
+    for path, (decision, arrivals) in ways.items():
+        task, patch = turn.open_task(path), patches[path]
+        if decision is not None:
+            turn.emit(decision)
+        if patch.variables:
+            turn.emit(VariablesSet(path=path, node=task.node, values=patch.variables))
+        turn.emit(
+            TaskCompleted(
+                path=path, node=task.node, attempt=task.attempt, output=patch.output, arrivals=arrivals
+            )
+        )
