@@ -79,8 +79,8 @@ def _check_patches(turn: Turn, command: ForkRun) -> dict[str, Way]:
 def _check_replaced(turn: Turn, command: ForkRun, path: str, patch: TaskPatch) -> None:
     if path not in turn.state.values:
         raise Conflict(
-            f"at event {command.seq} of run {command.parent_run} there is no result of `{path}` that anything can still "
-            "read, and it isn't open",
+            f"at event {command.seq} of run {command.parent_run} there is no result of `{path}` that anything "
+            "can still read, and it isn't open",
             reason="fork_patch",
         )
     if patch.route is not None:

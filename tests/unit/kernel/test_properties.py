@@ -428,7 +428,7 @@ def by_its_path(world: World) -> None:
 
 
 def test_a_fork_that_changes_nothing_ends_as_its_parent_did_wherever_it_is_cut(first_seed: int) -> None:
-    """With nodes that do the same at every try; one task at a time, since the order of a race is nobody's promise."""
+    """With nodes that do the same at every try; one task at a time: the order of a race is nobody's promise."""
     ends: Counter[RunStatus] = Counter()
     for seed in range(first_seed, first_seed + SEEDS // 3):
         rng = random.Random(seed)
