@@ -217,7 +217,7 @@ class TaskPatch(msgspec.Struct, frozen=True, kw_only=True):
 class ForkRun(Command, frozen=True):
     """Continue, as the new run `run_id`, the state that this is handled on (a copy of the parent's at `seq`).
 
-    `patches` change the past by task path. That nothing at the cut builds on a replaced output is for the caller to see:
+    `patches` change the past by task path. That nothing builds on a replaced output is for the caller to see:
     a state doesn't know what its closed tasks have read.
     """
 
