@@ -29,6 +29,7 @@ class StoreClock:
         now = self._offset_us + self._monotonic_us()
         if now > self._last_us:
             self._last_us = now
+            return now
         return self._last_us
 
     def monotonic_us(self) -> int:

@@ -56,6 +56,8 @@ class Engine:
         self.registry = registry
         self.config = config or EngineConfig()
         self.clock = clock or StoreClock()
+        self.now_us = self.clock.now_us
+        """The store's time, in microseconds since the epoch."""
         self.random = rng or random.Random(secrets.randbits(64))
         self.redactor = Redactor(self.config.secrets)
         self.codec = Codec(
@@ -101,10 +103,6 @@ class Engine:
             task.cancel()
         if self._background:
             await asyncio.wait(self._background, timeout=1.0)
-
-    def now_us(self) -> int:
-        """The store's time, in microseconds since the epoch."""
-        return self.clock.now_us()
 
     @property
     def worker_name(self) -> str:

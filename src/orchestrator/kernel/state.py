@@ -5,7 +5,7 @@ that something can still read. `values` counts its readers: the latest visit of 
 variable, arrivals that wait at a join, and every open task's `previous` and `reads`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import msgspec
 
@@ -206,14 +206,15 @@ class RunState(Mutable):
         return self.values[key].payload
 
 
-def origin_keys(origin: Origin) -> Iterator[str]:
+def origin_keys(origin: Origin) -> Sequence[str]:
     """Every value that the origin stands for."""
-    if origin.path is not None:
-        yield origin.path
-    if origin.sources is not None:
-        for several in origin.sources.values():
-            for one in several:
-                yield from origin_keys(one)
+    if origin.sources is None:
+        return () if origin.path is None else (origin.path,)
+    keys: list[str] = [] if origin.path is None else [origin.path]
+    for several in origin.sources.values():
+        for one in several:
+            keys.extend(origin_keys(one))
+    return keys
 
 
 def is_larger_than(origin: Origin, limit: int) -> bool:
@@ -226,11 +227,12 @@ def is_larger_than(origin: Origin, limit: int) -> bool:
     return bool(todo)
 
 
-def read_keys(task: TaskState) -> Iterator[str]:
+def read_keys(task: TaskState) -> Sequence[str]:
     """Every value that the task holds."""
-    yield from origin_keys(task.previous)
-    yield from task.reads.nodes.values()
-    yield from task.reads.variables.values()
+    keys, reads = origin_keys(task.previous), task.reads
+    if reads is NO_READS:
+        return keys
+    return [*keys, *reads.nodes.values(), *reads.variables.values()]
 
 
 _encoder = msgspec.json.Encoder()

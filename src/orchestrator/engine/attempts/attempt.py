@@ -141,7 +141,8 @@ class Attempt:
         """Run it as a task of the event loop."""
         payloads = [p for p in payloads_of_task(state, self._task) if p.blob is not None]
         loop = self.worker.engine.loop
-        self.task = loop.create_task(self._run(state, payloads), name=f"{self.run_id}/{self.path}")
+        # Not by the loop's factory: that is for what the node's code starts.
+        self.task = asyncio.Task(self._run(state, payloads), loop=loop, name=f"{self.run_id}/{self.path}")
 
     def tell(self, reason: str) -> None:
         """Ask the attempt to end. Its first reason counts."""

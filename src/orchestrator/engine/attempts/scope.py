@@ -5,7 +5,7 @@ from typing import Any
 
 from orchestrator.engine.attempts.payloads import from_json
 from orchestrator.errors import InternalError
-from orchestrator.kernel.state import RunState, TaskState, origin_keys
+from orchestrator.kernel.state import RunState, TaskState, read_keys
 from orchestrator.kernel.values import Origin, Payload, Reads
 from orchestrator.model.expressions import References
 from orchestrator.stores.contract import Store
@@ -45,8 +45,7 @@ def read_payload(payload: Payload | None, blobs: Blobs, *, run_id: str) -> Any:
 
 def payloads_of_task(state: RunState, task: TaskState) -> list[Payload]:
     """Everything that the task may read, its recorded steps and the run's input included."""
-    keys = {*origin_keys(task.previous), *task.reads.nodes.values(), *task.reads.variables.values()}
-    found = [state.payload(key) for key in keys]
+    found = [state.payload(key) for key in read_keys(task)]
     found += [step.result for step in task.steps.values() if step.result is not None]
     if state.input is not None:
         found.append(state.input)
@@ -68,10 +67,7 @@ class TaskValues:
         self.previous_origin = task.previous
         self.scheduled_at = task.scheduled_at
         self.run = run_facts(state)
-        self._payloads = {key: state.payload(key) for key in origin_keys(task.previous)}
-        for table in (task.reads.nodes, task.reads.variables):
-            for key in table.values():
-                self._payloads[key] = state.payload(key)
+        self._payloads = {key: state.payload(key) for key in read_keys(task)}
 
     def add_blobs(self, blobs: Blobs) -> None:
         """Blobs that became known since."""

@@ -71,6 +71,7 @@ class Worker:
 
     def __init__(self, engine: Engine, *, name: str | None = None, heartbeat_thread: bool = True) -> None:
         self.engine = engine
+        self.now_us = engine.now_us
         self.name = name or f"{socket.gethostname()[:40]}-{getpid()}-{engine.random.getrandbits(32):08x}"
         self.threads = DaemonThreads("node")
         self._containment = Containment()
@@ -171,10 +172,6 @@ class Worker:
                 await self._quiet.wait()
         except TimeoutError:
             log.warning("tasks still run and are given back", count=len(self._attempts))
-
-    def now_us(self) -> int:
-        """The store's time."""
-        return self.engine.now_us()
 
     # --- slots ------------------------------------------------------------------------------------------------------
 

@@ -170,9 +170,13 @@ class RunActor:
     def post(self, item: Item) -> None:
         """Put a command into the inbox; `item.done` is called once, when it is durable or refused."""
         self._inbox.append(item)
-        if not self._busy:
-            self._busy = True
+        if self._busy:
+            return
+        self._busy = True
+        if self.running:  # others may end in this moment too: one commit for all of them
             self._engine.loop.call_soon(self._turn)
+        else:
+            self._turn()
 
     async def ask(
         self,
