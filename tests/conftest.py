@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ("orchestrator.testing.plugin",)  # what an installed package brings by its entry point
+
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 
 # No deadline anywhere: the machines are slow at times, and a slow example is no wrong one.
