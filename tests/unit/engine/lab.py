@@ -1,4 +1,7 @@
-"""A small engine on virtual time: classes and documents in, states and journals out."""
+"""A small engine on virtual time, open to the inside: classes and unchecked documents in, states and journals out.
+
+What a user's test needs stands in `orchestrator.testing`; this one is for tests of the engine's own parts.
+"""
 
 import asyncio
 import json
