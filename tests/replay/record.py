@@ -1,4 +1,4 @@
-"""Makes the golden journals of a release: `python -m tests.replay.record 0.1.0`.
+"""Makes the golden journals of a release: `python -m tests.replay.record 0.2.0`.
 
 Journals are added and never edited: what stands in `journals/` was written by the release that it is named for, or on
 its way to it. So this writes the scenarios that have no journal there, and leaves the others as they are.
@@ -194,6 +194,28 @@ def fork_with_patches() -> World:
     return fork
 
 
+def compensated() -> World:
+    """A failure, then compensation: of a visit, of one whose outcome is unknown; tried again, failed, in doubt."""
+    run = run_of(
+        {
+            "hotel": {"next_node": ["flight", "car"], "compensate": "cancel_hotel"},
+            "flight": {"compensate": "cancel_flight"},
+            "car": {},
+            "cancel_hotel": {"class": "Pay"},
+            "cancel_flight": {"retry": {"max_attempts": 2}},
+        }
+    )
+    run.complete("hotel", {"room": 7})
+    run.fail("car")
+    run.do(c.AbandonTask(path="flight"))
+    run.fail("cancel_flight", retryable=True)
+    run.fail("cancel_flight")
+    run.do(c.StartTask(path="cancel_hotel", worker="w1"))
+    run.do(c.DoubtTask(path="cancel_hotel", reason="its worker is gone"))
+    run.do(c.ResolveTask(path="cancel_hotel", action="done", output=payload("by hand"), by="ann"))
+    return run
+
+
 SCENARIOS: tuple[Callable[[], World], ...] = (
     onboarding,
     loop_with_joins,
@@ -205,6 +227,7 @@ SCENARIOS: tuple[Callable[[], World], ...] = (
     stopped,
     fork_of_waits,
     fork_with_patches,
+    compensated,
 )
 
 

@@ -11,13 +11,17 @@ from orchestrator.kernel.events import (
     RunStarted,
     RunSucceeded,
     SignalReceived,
+    TaskCancelled,
     TaskCompleted,
+    TaskFailed,
     TaskResolved,
+    TaskScheduled,
     TaskSkipped,
     decode,
 )
 from orchestrator.kernel.outlook import expected_rows, wakers_of
 from orchestrator.kernel.state import RunState, decode_state, encode_state
+from orchestrator.kernel.status import RunStatus
 from orchestrator.model.definition import Definition
 from orchestrator.stores.memory import MemoryStore
 
@@ -45,6 +49,7 @@ async def check_run(store: MemoryStore, run_id: str, definition: Definition) -> 
     assert loaded.index.status == state.status.value, "the index row has another status"
     assert loaded.held == (state.paused and state.status.live), "the hold isn't what the state says"
     check_order(events)
+    check_compensation(state, events)
     if state.status.live:
         assert wakers_of(state), f"live run without a waker: {state.status}"
         rows = {row.path: row for row in await store.queue_rows(run_id)}
@@ -70,6 +75,20 @@ def check_order(events: list[Event]) -> None:
             done[event.path] += 1
     twice = [path for path, times in done.items() if times > 1]
     assert not twice, f"accepted twice: {twice}"
+
+
+def check_compensation(state: RunState, events: list[Event]) -> None:
+    """Of a run that failed or was cancelled, every visit with a compensation has exactly one, newest first."""
+    owed = [
+        event.path
+        for event in events
+        if isinstance(event, TaskCompleted | TaskFailed | TaskCancelled) and event.compensate is not None
+    ]
+    done = [event.compensates for event in events if isinstance(event, TaskScheduled) and event.compensates]
+    if state.status is RunStatus.SUCCEEDED:
+        assert not done, "a run that succeeded took something back"
+    elif not state.status.live and state.forked_from is None:
+        assert done == list(reversed(owed)), f"owed {owed}, compensated {done}"
 
 
 def signal_keys(events: list[Event]) -> Counter[str]:

@@ -180,6 +180,18 @@ def build_registry(ledger: Ledger, rng: random.Random) -> Registry:
             return Stop(succeed=params.succeed, message="enough", output={"stopped": True})
 
     @registry.register
+    class Undo(BaseNode):
+        async def execute(self, params: Any, ctx: Context) -> Any:
+            await work()
+            ledger.note("undo", f"{ctx.run_id}/{ctx.arrivals[0].path}", ctx.idempotency_key)
+            if rng.random() < 0.2:
+                raise OSError("not to be reached")
+            if rng.random() < 0.1:
+                raise PermanentFailure("nothing to take back")
+            await ctx.sleep(rng.choice([0, 15]))
+            return ctx.path
+
+    @registry.register
     class Remember(BaseNode):
         async def execute(self, params: Any, ctx: Context) -> Any:
             ctx.set_variables(seen=ctx.path)
@@ -262,6 +274,15 @@ WORKFLOWS: dict[str, dict[str, Any]] = {
         "b": _node("Ask", next_node="d"),
         "c": _node("Halt", params={"succeed": False}),
         "d": _node("Write"),
+    },
+    "trip": {
+        "a": _node("Write", next_node=["b", "c"], compensate="u"),
+        "b": _node("Write", next_node="d", compensate="u"),
+        "c": _node("Ask", next_node="d"),
+        "d": _node("Pay", next_node="e", compensate="v"),
+        "e": _node("Flaky", params={"fails": 1, "how": "permanent"}, compensate="u"),
+        "u": _node("Undo"),
+        "v": _node("Undo", retry=_QUICK),
     },
     "endless": {
         "a": _node("Pure", next_node="b"),

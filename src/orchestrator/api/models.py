@@ -226,6 +226,15 @@ class ForkedFrom(Answer):
     seq: int
 
 
+class CompensationProgress(Answer):
+    """How far a run that failed or was cancelled has taken back what it did."""
+
+    total: int
+    completed: int
+    failed: int
+    left: int
+
+
 class RunSummary(Answer):
     """A run as lists show it."""
 
@@ -240,6 +249,7 @@ class RunSummary(Answer):
     finished_at: Time | None
     parent: ParentTask | None
     forked_from: ForkedFrom | None
+    compensation: CompensationProgress | None
     waiting_for: WaitingFor | None
     seq: int = Field(description="Number of the last event in the journal.")
     tasks: TaskCounts
@@ -345,6 +355,8 @@ class Task(Answer):
     previous: list[str] = Field(description="Paths of the tasks that led here.")
     steps: list[Step]
     output_bytes: int | None
+    compensates: str | None = Field(description="Path of the task that this one takes back.")
+    compensated_by: str | None = Field(description="Path of the task that takes this one back.")
 
 
 class LogLine(Answer):

@@ -9,6 +9,7 @@ from orchestrator.errors import InternalError
 from orchestrator.kernel.events import (
     BudgetExceeded,
     CancelRequested,
+    CompensationStarted,
     DecisionMade,
     Event,
     RunCancelled,
@@ -37,12 +38,14 @@ from orchestrator.kernel.events import (
 )
 from orchestrator.kernel.state import (
     Arrival,
+    Compensation,
     Ending,
     OpenStep,
     RunState,
     Signal,
     StepState,
     TaskState,
+    Undo,
     origin_keys,
     read_keys,
 )
@@ -77,6 +80,18 @@ def fold(state: RunState, events: Iterable[Event]) -> RunState:
 def error_payload(error: ErrorInfo) -> Payload:
     """What `previous` is to the node that handles the error: `{"error": {...}}`."""
     return Payload(value=msgspec.Raw(msgspec.json.encode({"error": error})))
+
+
+def unknown_payload(error: ErrorInfo) -> Payload:
+    """What `previous` is to the compensation of a visit that nobody knows the outcome of."""
+    text = {"output": None, "unknown": True, "error": error}
+    return Payload(value=msgspec.Raw(msgspec.json.encode(text)))
+
+
+def withdrawn_payload(event: TaskCancelled) -> Payload:
+    """`unknown_payload` of a task that was withdrawn."""
+    error = ErrorInfo(type="cancelled", message=event.reason, path=event.path, node=event.node)
+    return unknown_payload(error)
 
 
 # --- status -------------------------------------------------------------------------------------------------------
@@ -180,6 +195,19 @@ def _forget_last_failures(task: TaskState) -> None:
         del task.steps[step]
 
 
+def note_undo(state: RunState, path: str, node: str | None) -> None:
+    """The value of `path` is what `node` will need to take that visit (or item) back; None: nothing takes it back."""
+    if node is not None:
+        state.hold(path)
+        state.undo.append(Undo(path=path, node=node))
+
+
+def _forget_undo(state: RunState) -> None:
+    for undo in state.undo:
+        state.let_go(undo.path)
+    state.undo = []
+
+
 def _arrive(state: RunState, nodes: list[str], *, source: str, origin: Origin) -> None:
     for node in nodes:
         state.arrivals.setdefault(node, []).append(Arrival(source=source, origin=origin))
@@ -221,6 +249,7 @@ def _continue_as_fork(state: RunState, event: RunStarted) -> None:
     state.ending = state.output = state.error = None
     state.started_at = state.finished_at = ""
     state.signal_keys = {}
+    _forget_undo(state)
     state.forks += 1
     assert event.forked_from is not None
     for signal in state.signals:  # keeps them apart from the fork's own, whose numbers begin anew
@@ -298,6 +327,10 @@ def _run_stopping(state: RunState, event: RunStopping) -> None:
     )
 
 
+def _compensation_started(state: RunState, event: CompensationStarted) -> None:
+    state.compensation = Compensation(began_seq=event.seq, total=event.count)
+
+
 def _run_retried(state: RunState, event: RunRetried) -> None:
     state.paused = False
     state.error = None
@@ -308,6 +341,7 @@ def _run_retried(state: RunState, event: RunRetried) -> None:
 
 def _run_succeeded(state: RunState, event: RunSucceeded) -> None:
     state.output = event.output
+    _forget_undo(state)
     _end_run(state, RunStatus.SUCCEEDED, event.at)
 
 
@@ -324,7 +358,7 @@ def _run_cancelled(state: RunState, event: RunCancelled) -> None:
 
 
 def _task_scheduled(state: RunState, event: TaskScheduled) -> None:
-    waiting = state.arrivals.get(event.node)
+    waiting = state.arrivals.get(event.node) if event.compensates is None else None
     taken: list[Arrival] = []
     if waiting:
         if event.join or len(waiting) == 1:
@@ -339,9 +373,12 @@ def _task_scheduled(state: RunState, event: TaskScheduled) -> None:
         previous=event.previous,
         reads=event.reads,
         scheduled_at=event.at,
+        compensates=event.compensates,
     )
     for key in read_keys(task):
         state.hold(key)
+    if event.compensates is not None:
+        state.let_go(state.undo.pop().path)
     for arrival in taken:
         for key in origin_keys(arrival.origin):
             state.let_go(key)
@@ -388,9 +425,11 @@ def _task_completed(state: RunState, event: TaskCompleted) -> None:
     _set_latest(state, state.latest, node, path)
     if event.arrivals:
         _arrive(state, event.arrivals, source=node, origin=Origin(path=path))
-    else:
+    elif task.compensates is None:
         _set_latest(state, state.sinks, node, path)
+    note_undo(state, path, event.compensate)
     state.counts.completed += 1
+    _count_compensation(state, task, failed=False)
     _close(state, task, TaskStatus.COMPLETED)
 
 
@@ -403,9 +442,10 @@ def _task_skipped(state: RunState, event: TaskSkipped) -> None:
     _set_latest(state, state.latest, node, path)
     if event.arrivals:
         _arrive(state, event.arrivals, source=node, origin=task.previous)
-    else:
+    elif task.compensates is None:
         _set_latest(state, state.sinks, node, path)
     state.counts.skipped += 1
+    _count_compensation(state, task, failed=False)
     _close(state, task, TaskStatus.SKIPPED)
 
 
@@ -425,16 +465,31 @@ def _task_failed(state: RunState, event: TaskFailed) -> None:
         task.not_before_us = event.retry_us
         return
     state.counts.failed += 1
-    if event.arrivals:
+    if event.compensate is not None:
+        state.keep(event.path, unknown_payload(event.error))
+        note_undo(state, event.path, event.compensate)
+    elif event.arrivals:
         state.keep(event.path, error_payload(event.error))
+    if event.arrivals:
         _arrive(state, event.arrivals, source=event.node, origin=Origin(path=event.path))
-    _close(state, task, TaskStatus.FAILED, set_aside=not event.arrivals)
+    _count_compensation(state, task, failed=True)
+    _close(state, task, TaskStatus.FAILED, set_aside=not event.arrivals and task.compensates is None)
 
 
 def _task_cancelled(state: RunState, event: TaskCancelled) -> None:
     task = _open_task(state, event.path)
     state.counts.cancelled += 1
-    _close(state, task, TaskStatus.CANCELLED, set_aside=True)
+    if event.compensate is not None:
+        state.keep(event.path, withdrawn_payload(event))
+        note_undo(state, event.path, event.compensate)
+    _count_compensation(state, task, failed=True)
+    _close(state, task, TaskStatus.CANCELLED, set_aside=task.compensates is None)
+
+
+def _count_compensation(state: RunState, task: TaskState, *, failed: bool) -> None:
+    if state.compensation is not None and task.compensates is not None:
+        state.compensation.failed += failed
+        state.compensation.completed += not failed
 
 
 def _task_suspended(state: RunState, event: TaskSuspended) -> None:
@@ -490,6 +545,7 @@ _APPLY: dict[type[Event], Callable[[RunState, Any], None]] = {
     BudgetExceeded: _budget_exceeded,
     CancelRequested: _cancel_requested,
     RunStopping: _run_stopping,
+    CompensationStarted: _compensation_started,
     RunRetried: _run_retried,
     RunSucceeded: _run_succeeded,
     RunFailed: _run_failed,

@@ -120,9 +120,10 @@ class FireTimer(Command, frozen=True):
 
 
 class AbandonTask(Command, frozen=True):
-    """The worker has ended the task, or never began it, because the run is stopping."""
+    """The worker has ended the task, or never began it (`began` false), because the run is stopping."""
 
     path: str
+    began: bool = True
 
 
 class DoubtTask(Command, frozen=True):

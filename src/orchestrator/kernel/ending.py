@@ -2,9 +2,11 @@
 
 Nothing new starts. What surely isn't running (it waits, it is in doubt, its next try lies ahead) is withdrawn at once.
 What may be running is told by its worker, and has until the grace is over to report: a result is taken, an
-`AbandonTask` ends it. Then whatever is left is withdrawn, and its late result will be fenced off.
+`AbandonTask` ends it. Then whatever is left is withdrawn, and its late result will be fenced off. What the run did is
+taken back after that (`compensation`), and then it is over.
 """
 
+from orchestrator.kernel.compensation import after_withdrawal, is_stopped
 from orchestrator.kernel.events import RunStopping, TaskCancelled
 from orchestrator.kernel.state import TaskState
 from orchestrator.kernel.status import TaskStatus
@@ -26,6 +28,8 @@ def begin_stopping(
 def withdraw_idle(turn: Turn) -> None:
     """Withdraw every task that surely isn't running."""
     for task in list(turn.state.tasks.values()):
+        if not is_stopped(turn.state, task):
+            continue
         if task.status is not TaskStatus.READY or task.not_before_us > turn.now_us:
             withdraw(turn, task)
 
@@ -36,8 +40,8 @@ def withdraw_all(turn: Turn) -> None:
         withdraw(turn, task)
 
 
-def withdraw(turn: Turn, task: TaskState) -> None:
-    """Cancel one task because its run is stopping."""
+def withdraw(turn: Turn, task: TaskState, *, began: bool = True) -> None:
+    """Cancel one task because its run is stopping. `began`: its worker may have run it."""
     children = [w.run for w in task.waits.values() if w.kind == "child" and w.run is not None]
     turn.emit(
         TaskCancelled(
@@ -46,5 +50,6 @@ def withdraw(turn: Turn, task: TaskState) -> None:
             reason="the run is stopping",
             unknown=task.touched,
             children=children,
+            compensate=after_withdrawal(turn.node(task.node), task, began=began),
         )
     )

@@ -7,7 +7,7 @@ one command form a group: they share `group`, the seq of the first of them, and 
 A kind's name and its fields are compatibility data: add fields with defaults, never change or remove one. Golden
 journals in `tests/replay` hold each release to that. These kinds are reserved for later releases and must not be
 used otherwise: arrival_swallowed, join_held_back, graph_extended, approval_requested, approval_resolved,
-budget_reserved, budget_settled, budget_raised, run_migrated, compensation_started, run_continued.
+budget_reserved, budget_settled, budget_raised, run_migrated, run_continued.
 """
 
 from collections.abc import Iterable
@@ -151,6 +151,12 @@ class RunStopping(Event):
     output: Payload | None = None
 
 
+class CompensationStarted(Event):
+    """Everything else is over: the run begins to take back `count` visits, newest first. From now on no retry."""
+
+    count: int
+
+
 class RunRetried(Event):
     """A failed run goes on: these tasks are ready again, under their old paths, with their recorded steps."""
 
@@ -182,12 +188,16 @@ class RunCancelled(Event):
 
 
 class TaskScheduled(TaskEvent):
-    """A task is ready. It takes the oldest arrival at its node, a join (`join`) all that are there."""
+    """A task is ready. It takes the oldest arrival at its node, a join (`join`) all that are there.
+
+    `compensates`: it takes no arrival but takes back what the task of this path did.
+    """
 
     visit: int
     previous: Origin = NO_ORIGIN
     reads: Reads = NO_READS
     join: bool = False
+    compensates: str | None = None
 
 
 class TaskStarted(TaskEvent):
@@ -232,16 +242,23 @@ class DecisionMade(TaskEvent):
 
 
 class TaskCompleted(TaskEvent):
-    """The task's result, and the nodes that got an arrival from it. None: this path of the run ends here."""
+    """The task's result, and the nodes that got an arrival from it. None: this path of the run ends here.
+
+    `compensate`: the node that takes it back, should the run fail or be cancelled.
+    """
 
     attempt: int
     output: Payload
     arrivals: list[str] = []
     timing: Timing = NO_TIMING
+    compensate: str | None = None
 
 
 class TaskFailed(TaskEvent):
-    """An attempt failed. Tried again at `retry_us`; or handled by the node in `arrivals`; else for good."""
+    """An attempt failed. Tried again at `retry_us`; or handled by the node in `arrivals`; else for good.
+
+    `compensate`: nobody knows whether it did its work, and this node takes it back.
+    """
 
     attempt: int
     error: ErrorInfo
@@ -249,6 +266,7 @@ class TaskFailed(TaskEvent):
     deferred: bool = False
     arrivals: list[str] = []
     timing: Timing = NO_TIMING
+    compensate: str | None = None
 
 
 class TaskSkipped(TaskEvent):
@@ -259,11 +277,15 @@ class TaskSkipped(TaskEvent):
 
 
 class TaskCancelled(TaskEvent):
-    """The task was withdrawn. `unknown`: it may have touched the world. `children`: the runs that it waited for."""
+    """The task was withdrawn. `unknown`: it may have touched the world. `children`: the runs that it waited for.
+
+    `compensate`: nobody knows whether it did its work, and this node takes it back.
+    """
 
     reason: str
     unknown: bool = False
     children: list[str] = []
+    compensate: str | None = None
 
 
 class TaskSuspended(TaskEvent):
@@ -318,6 +340,7 @@ AnyEvent = (
     | BudgetExceeded
     | CancelRequested
     | RunStopping
+    | CompensationStarted
     | RunRetried
     | RunSucceeded
     | RunFailed

@@ -6,11 +6,13 @@ The rules of DESIGN section 3. `settle` is called at the end of every turn that 
 from collections.abc import Mapping, Sequence
 
 from orchestrator.errors import InternalError
+from orchestrator.kernel.compensation import EVENTS_EACH, compensate_next
 from orchestrator.kernel.ending import begin_stopping
 from orchestrator.kernel.events import BudgetExceeded, RunCancelled, RunFailed, RunSucceeded, TaskScheduled
+from orchestrator.kernel.reading import path_of, reads_of
 from orchestrator.kernel.state import Arrival, RunState
 from orchestrator.kernel.turn import JOURNAL_EVENTS_MAX, JOURNAL_EVENTS_RESERVED, Turn
-from orchestrator.kernel.values import NO_ORIGIN, NO_READS, NULL, ErrorInfo, Origin, Reads
+from orchestrator.kernel.values import NO_ORIGIN, NULL, ErrorInfo, Origin
 from orchestrator.model.definition import NodeDefinition
 
 
@@ -23,7 +25,8 @@ def settle(turn: Turn) -> None:
     if state.tasks or not state.status.live:
         return
     if state.ending is not None:
-        _end_as_decided(turn)
+        if not compensate_next(turn):
+            _end_as_decided(turn)
     elif not state.arrivals:
         _end_by_itself(turn)
     else:
@@ -121,26 +124,13 @@ def _schedule(turn: Turn, node: NodeDefinition, origin: Origin, *, join: bool) -
         stop_for_full_journal(turn)
         return
     visit = state.visits.get(node.id, 0) + 1
-    path = node.id if visit == 1 else f"{node.id}@{visit}"
-    reads = _reads(turn, node)
+    path, reads = path_of(node.id, visit), reads_of(state, node)
     turn.emit(TaskScheduled(path=path, node=node.id, visit=visit, previous=origin, reads=reads, join=join))
 
 
-def _reads(turn: Turn, node: NodeDefinition) -> Reads:
-    """Which visit of each node, and which value of each variable, the node's expressions will see."""
-    references, state = node.references, turn.state
-    nodes = state.latest if references.all_nodes else references.nodes
-    variables = state.variables if references.all_variables else references.variables
-    if not nodes and not variables:
-        return NO_READS
-    paths = {n: state.latest[n] for n in sorted(nodes) if n in state.latest}
-    keys = {v: state.variables[v] for v in sorted(variables) if v in state.variables}
-    return Reads(nodes=paths, variables=keys) if paths or keys else NO_READS
-
-
 def journal_is_full(state: RunState) -> bool:
-    """Whether what is left of the journal is kept for ending the run."""
-    return state.seq >= JOURNAL_EVENTS_MAX - JOURNAL_EVENTS_RESERVED
+    """Whether what is left of the journal is kept for ending the run, and for taking back what it did."""
+    return state.seq >= JOURNAL_EVENTS_MAX - JOURNAL_EVENTS_RESERVED - EVENTS_EACH * len(state.undo)
 
 
 def stop_for_full_journal(turn: Turn) -> None:

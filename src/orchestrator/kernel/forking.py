@@ -8,6 +8,7 @@ made. A result that is there already is replaced where it is held: whoever reads
 
 from orchestrator.errors import Conflict
 from orchestrator.kernel.commands import ForkRun, TaskPatch
+from orchestrator.kernel.compensation import refuse_if_compensating
 from orchestrator.kernel.events import DecisionMade, RunPatched, RunStarted, TaskCompleted, VariablesSet
 from orchestrator.kernel.flow import settle
 from orchestrator.kernel.routes import follow
@@ -23,9 +24,11 @@ def fork_run(turn: Turn, command: ForkRun) -> None:
 
     Raises:
         Conflict: the version to go on with lacks a node that the run is at (`fork_version`), or the patch can't be:
-            a task that isn't there (`fork_patch`), a route that isn't allowed (`route_not_allowed`).
+            a task that isn't there (`fork_patch`), a route that isn't allowed (`route_not_allowed`); or the run
+            compensates by then (`compensating`).
     """
     state = turn.state
+    refuse_if_compensating(state, "can't be forked behind that")
     _check_version(turn, command)
     reopened = [*state.tasks, *state.set_aside]
     ways = _check_patches(turn, command)

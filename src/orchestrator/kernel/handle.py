@@ -5,6 +5,8 @@ from typing import Any
 
 from orchestrator.kernel import commands as c
 from orchestrator.kernel import forking, runs, tasks
+from orchestrator.kernel.compensation import at_the_last_page
+from orchestrator.kernel.ending import withdraw_all
 from orchestrator.kernel.events import Event
 from orchestrator.kernel.flow import journal_is_full, settle, stop_for_full_journal
 from orchestrator.kernel.flow import needs_output as _needs_output
@@ -35,6 +37,9 @@ def handle(
     _RULES[type(command)](turn, command)
     if journal_is_full(state) and state.ending is None and state.tasks and state.status.live:
         stop_for_full_journal(turn)
+        settle(turn)
+    elif state.compensation is not None and state.tasks and at_the_last_page(state):
+        withdraw_all(turn)
         settle(turn)
     return turn.events
 

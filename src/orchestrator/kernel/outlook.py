@@ -11,6 +11,7 @@ import msgspec
 
 from orchestrator.kernel.events import (
     CancelRequested,
+    CompensationStarted,
     Event,
     RunCancelled,
     RunFailed,
@@ -115,6 +116,7 @@ _OF_THE_RUN = (
     RunPaused,
     RunResumed,
     RunStopping,
+    CompensationStarted,
     CancelRequested,
     RunSucceeded,
     RunFailed,
@@ -139,6 +141,8 @@ def _work_of_run_event(
         if _limits_duration(definition):
             work.withdraw.append(BUDGET)
         touched[GRACE] = None
+    elif isinstance(event, CompensationStarted):
+        work.withdraw.append(GRACE)
     elif isinstance(event, RunSucceeded | RunFailed | RunCancelled):
         if state.paused:  # it ended while it was paused: what it still has to tell others must not be held
             work.hold = False
@@ -156,7 +160,7 @@ def _limits_duration(definition: Definition) -> bool:
 
 
 def _grace_row(state: RunState) -> Row | None:
-    if state.ending is None or not state.tasks:
+    if state.ending is None or not state.tasks or state.compensation is not None:
         return None
     return Row(path=GRACE, timer=True, due_us=state.ending.grace_until_us)
 
@@ -264,7 +268,7 @@ def wakers_of(state: RunState) -> list[Waker]:
         wakers.append(Waker(kind="operator", reason="paused"))
     for task in state.tasks.values():
         wakers.extend(_wakers_of_task(task))
-    if state.ending is not None and state.tasks:
+    if state.ending is not None and state.tasks and state.compensation is None:
         wakers.append(Waker(kind="grace", at_us=state.ending.grace_until_us))
     return wakers
 

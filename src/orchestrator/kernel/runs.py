@@ -11,7 +11,8 @@ from orchestrator.kernel.commands import (
     RetryRun,
     StartRun,
 )
-from orchestrator.kernel.ending import withdraw_all, withdraw_idle
+from orchestrator.kernel.compensation import refuse_if_compensating
+from orchestrator.kernel.ending import begin_stopping, withdraw_all, withdraw_idle
 from orchestrator.kernel.events import (
     CancelRequested,
     RunFailed,
@@ -109,6 +110,7 @@ def retry_run(turn: Turn, command: RetryRun) -> None:
             f"run {state.run_id} is {state.status.value}; only a failed run can be retried",
             reason="run_not_failed",
         )
+    refuse_if_compensating(state, "can't be retried")
     reopened = list(state.set_aside)
     turn.emit(RunRetried(reopened=reopened, by=command.by, reason=command.reason))
     for path in reopened:
@@ -121,7 +123,11 @@ def finish_run(turn: Turn, command: FinishRun) -> None:
     if not needs_output(turn):
         raise Conflict(f"run {turn.state.run_id} doesn't ask for its output", reason="not_finishing")
     if command.error is not None:
-        turn.emit(RunFailed(error=command.error))
+        if turn.state.undo:
+            begin_stopping(turn, "failure", error=command.error)
+            settle(turn)
+        else:
+            turn.emit(RunFailed(error=command.error))
     else:
         turn.emit(RunSucceeded(output=command.output or NULL))
 
@@ -132,7 +138,7 @@ def deadline(turn: Turn, command: Deadline) -> None:
     if not state.status.live:
         return
     if command.timer == "grace":
-        if state.ending is not None and turn.now_us >= state.ending.grace_until_us:
+        if state.compensation is None and state.ending and turn.now_us >= state.ending.grace_until_us:
             withdraw_all(turn)
             settle(turn)
     elif state.ending is None:

@@ -55,6 +55,7 @@ class TaskState(Mutable):
         not_before_us: an attempt can't have begun before this time.
         started: the irreversible attempt began.
         open_steps: irreversible steps that began and have no answer yet.
+        compensates: path of the task that it takes back; None for every other task.
     """
 
     path: str
@@ -75,6 +76,7 @@ class TaskState(Mutable):
     waits: dict[str, Wait] = {}
     doubt: str | None = None
     error: ErrorInfo | None = None
+    compensates: str | None = None
 
     @property
     def open_step(self) -> OpenStep | None:
@@ -119,6 +121,22 @@ class Ending(Mutable):
     reason: str | None = None
 
 
+class Undo(Mutable):
+    """A visit (or an item of one) to be taken back by `node` if the run ends badly; it reads the value of `path`."""
+
+    path: str
+    node: str
+
+
+class Compensation(Mutable):
+    """The run takes back what it did, since event `began_seq`: of `total` visits so many are done, so many failed."""
+
+    began_seq: int
+    total: int
+    completed: int = 0
+    failed: int = 0
+
+
 class Counts(Mutable):
     """How many tasks were scheduled and how they ended."""
 
@@ -140,6 +158,7 @@ class RunState(Mutable):
         variables: name -> key in `values`.
         sinks: node id -> path of the latest visit at which a path of the run ended.
         arrivals: node id -> what came and was not taken yet.
+        undo: visits with a compensation, by order of completion; emptied from the newest.
         forks: how many forks lie between this run and the first of its line; part of the keys of variables.
         active_us: time that the run was queued or running, up to `active_since_us`.
     """
@@ -179,6 +198,8 @@ class RunState(Mutable):
     signals: list[Signal] = []
     signal_keys: dict[str, int] = {}
     counts: Counts = msgspec.field(default_factory=Counts)
+    undo: list[Undo] = []
+    compensation: Compensation | None = None
     forks: int = 0
     active_us: int = 0
     active_since_us: int | None = None

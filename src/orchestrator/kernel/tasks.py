@@ -15,6 +15,7 @@ from orchestrator.kernel.commands import (
     StartTask,
     SuspendTask,
 )
+from orchestrator.kernel.compensation import after_failure, is_stopped
 from orchestrator.kernel.ending import begin_stopping, withdraw
 from orchestrator.kernel.events import (
     StepRecorded,
@@ -85,6 +86,7 @@ def _record_completion(turn: Turn, command: CompleteTask, task: TaskState, arriv
             output=command.output,
             arrivals=arrivals,
             timing=command.timing,
+            compensate=turn.node(task.node).compensate,
         )
     )
 
@@ -137,7 +139,7 @@ def fail_task(turn: Turn, command: FailTask) -> None:
         settle(turn)
         return
     policy = turn.node(task.node).retry
-    if turn.state.ending is not None:
+    if is_stopped(turn.state, task):
         _fail(turn, task, command.error, timing=command.timing)
     elif later and task.deferrals < DEFERRALS_MAX:
         delay = command.later_us if command.later_us is not None else policy.initial_us
@@ -179,7 +181,8 @@ def retry_delay_us(policy: RetryPolicy, failures: int, draw: float) -> int:
 
 def _fail(turn: Turn, task: TaskState, error: ErrorInfo, *, timing: Timing = NO_TIMING) -> None:
     """For good: `on_error` takes over, or the run stops."""
-    handlers = turn.node(task.node).on_error
+    node = turn.node(task.node)
+    handlers = node.on_error
     handler = handlers.get(error.type, handlers.get(ANY))
     turn.emit(
         TaskFailed(
@@ -189,6 +192,7 @@ def _fail(turn: Turn, task: TaskState, error: ErrorInfo, *, timing: Timing = NO_
             error=error,
             arrivals=[handler] if handler is not None else [],
             timing=timing,
+            compensate=after_failure(node, error),
         )
     )
     if handler is None:
@@ -201,7 +205,7 @@ def _fail(turn: Turn, task: TaskState, error: ErrorInfo, *, timing: Timing = NO_
 def start_task(turn: Turn, command: StartTask) -> None:
     """An irreversible attempt begins."""
     task = _ready_task(turn, command.path)
-    _refuse_if_stopping(turn)
+    _refuse_if_stopping(turn, task)
     if task.started:
         raise Conflict(f"attempt {task.attempt} of `{task.path}` has begun before", reason="already_started")
     turn.emit(TaskStarted(path=task.path, node=task.node, attempt=task.attempt, worker=command.worker))
@@ -210,7 +214,7 @@ def start_task(turn: Turn, command: StartTask) -> None:
 def start_step(turn: Turn, command: StartStep) -> None:
     """An irreversible step begins."""
     task = _ready_task(turn, command.path)
-    _refuse_if_stopping(turn)
+    _refuse_if_stopping(turn, task)
     if command.step in task.steps or command.step in task.open_steps:
         raise Conflict(f"step `{command.step}` of `{task.path}` has begun before", reason="already_started")
     turn.emit(
@@ -258,7 +262,7 @@ def suspend_task(turn: Turn, command: SuspendTask) -> None:
         raise Conflict(f"task `{task.path}` would wait for nothing", reason="no_waits")
     for wait in command.waits:
         _check_wait(task, wait)
-    if turn.state.ending is not None:
+    if is_stopped(turn.state, task):
         withdraw(turn, task)
         settle(turn)
         return
@@ -295,12 +299,11 @@ def take_signal(turn: Turn, task: TaskState, step: str, seq: int) -> None:
 
 def waiting_for_signal(turn: Turn, name: str) -> tuple[TaskState, str] | None:
     """The oldest task that waits for a signal of this name, and the step that waits."""
-    if turn.state.ending is None:
-        for task in turn.state.tasks.values():
-            if task.status is TaskStatus.WAITING:
-                for wait in task.waits.values():
-                    if wait.kind == "signal" and wait.name == name:
-                        return task, wait.step
+    for task in turn.state.tasks.values():
+        if task.status is TaskStatus.WAITING and not is_stopped(turn.state, task):
+            for wait in task.waits.values():
+                if wait.kind == "signal" and wait.name == name:
+                    return task, wait.step
     return None
 
 
@@ -360,9 +363,9 @@ def finish_child(turn: Turn, command: FinishChild) -> None:
 def abandon_task(turn: Turn, command: AbandonTask) -> None:
     """The run is stopping, and the task's worker has let go of it."""
     task = turn.open_task(command.path)
-    if turn.state.ending is None:
-        raise Conflict(f"run {turn.state.run_id} isn't stopping", reason="not_stopping")
-    withdraw(turn, task)
+    if not is_stopped(turn.state, task):
+        raise Conflict(f"nothing stops `{task.path}` of run {turn.state.run_id}", reason="not_stopping")
+    withdraw(turn, task, began=command.began)
     settle(turn)
 
 
@@ -376,7 +379,7 @@ def doubt_task(turn: Turn, command: DoubtTask) -> None:
 
 
 def _doubt(turn: Turn, task: TaskState, reason: str, *, late: Payload | None = None) -> None:
-    if turn.state.ending is not None:
+    if is_stopped(turn.state, task):
         withdraw(turn, task)
         return
     step = task.open_step.step if task.open_step is not None else None
@@ -428,7 +431,12 @@ def resolve_task(turn: Turn, command: ResolveTask) -> None:
     elif command.action == "done" and followed is not None:
         turn.emit(
             TaskCompleted(
-                path=task.path, node=task.node, attempt=task.attempt, output=output, arrivals=followed[1]
+                path=task.path,
+                node=task.node,
+                attempt=task.attempt,
+                output=output,
+                arrivals=followed[1],
+                compensate=node.compensate,
             )
         )
     elif command.action == "skip":
@@ -459,6 +467,6 @@ def _ready_task(turn: Turn, path: str) -> TaskState:
     return task
 
 
-def _refuse_if_stopping(turn: Turn) -> None:
-    if turn.state.ending is not None:
+def _refuse_if_stopping(turn: Turn, task: TaskState) -> None:
+    if is_stopped(turn.state, task):
         raise Conflict(f"run {turn.state.run_id} is stopping", reason="stopping")

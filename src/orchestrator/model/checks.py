@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import Fault, LimitExceeded
+from orchestrator.model.compensation import check_compensation
 from orchestrator.model.declarations import ANY, ClassDeclaration, class_spellings, find_class
 from orchestrator.model.definition import (
     Definition,
@@ -140,6 +141,7 @@ class _Checker:
         graph = build_graph(document, wiring)
         self._check_routes(wiring)
         self._check_graph(graph)
+        self.faults.extend(check_compensation(document, self._declarations, graph))
         self._check_expressions(graph)
         if self.document.input_schema is not None:
             self.faults.extend(check_schema(self.document.input_schema, pointer="/input_schema"))
@@ -185,6 +187,8 @@ class _Checker:
                 e: self._target(t, join_pointer(f"{at}/on_error", e)) for e, t in written.on_error.items()
             }
             changes["on_error"] = {error: target for error, target in found.items() if target is not None}
+        if written.compensate is not None:
+            changes["compensate"] = self._target(written.compensate, f"{at}/compensate")
         if written.routes is not None:
             changes["routes"] = [
                 route if route == ANY else self._target(route, join_pointer(f"{at}/routes", place)) or route
@@ -329,6 +333,10 @@ class _Checker:
             if read not in self.document.nodes:
                 near = self.nearest.find(read, self.document.nodes)
                 self.fault(at, "unknown_node", f"no node `{shorten(read)}`{did_you_mean(near)}", near)
+            elif node in graph.compensations:
+                if read == node:
+                    message = f"`{node}` reads the output of itself, whose output comes later"
+                    self.fault(at, "not_yet", message)
             elif node is not None and node in graph.reachable and not graph.precedes(read, node):
                 what = (
                     "itself, whose output comes later"

@@ -44,6 +44,7 @@ class NodeDefinition:
         decides: whether it may return a Route: its class decides, or `next_node` is a map.
         allowed: what `Route(x)` may name: labels where `next_node` is a map, else node ids.
         on_error: error type -> node id, `"*"` for any other; {} if errors aren't handled.
+        compensate: the node that takes its visits back; None if nothing does.
     """
 
     id: str
@@ -61,6 +62,7 @@ class NodeDefinition:
     timeout_us: int
     is_join: bool
     effect: Effect
+    compensate: str | None = None
 
 
 @dataclass(kw_only=True)
@@ -92,6 +94,7 @@ class Wiring:
     labels: Mapping[str, Mapping[str, tuple[str, ...]] | None]
     allowed: Mapping[str, tuple[str, ...]]
     on_error: Mapping[str, Mapping[str, str]]
+    compensate: Mapping[str, str]
     undeclared: tuple[str, ...]
 
     def edges(self) -> Iterator[Edge]:
@@ -106,6 +109,8 @@ class Wiring:
                 yield Edge(source, target, EdgeKind.ROUTE)
             for error, target in self.on_error[source].items():
                 yield Edge(source, target, EdgeKind.ERROR, error)
+            if source in self.compensate:
+                yield Edge(source, self.compensate[source], EdgeKind.COMPENSATE)
 
 
 def wire(
@@ -123,6 +128,10 @@ def wire(
     targets = {n: _known_targets(d.next_node, known) for n, d in known.items()}
     labels = {n: _known_labels(d.next_node, known) for n, d in known.items()}
     on_error = {n: _known_handlers(d.on_error, known) for n, d in known.items()}
+    compensate = {
+        n: d.compensate for n, d in known.items() if d.compensate is not None and d.compensate in known
+    }
+    apart = frozenset(compensate.values())
     declared: dict[str, tuple[str, ...]] = {}
     anywhere: list[str] = []
     undeclared: list[str] = []
@@ -143,12 +152,12 @@ def wire(
         led_to.update(t for way in ways for t in way if t != node)
     handlers = {t for node in known for t in on_error[node].values() if t != node}
     if undeclared:
-        orphans = tuple(n for n in known if n not in led_to and n not in handlers)
+        orphans = tuple(n for n in known if n not in led_to and n not in handlers and n not in apart)
         for node in undeclared:
             declared[node] = tuple(n for n in orphans if n != node)
     if anywhere:
         led_to.update(t for node in undeclared for t in declared[node])
-        everywhere = tuple(n for n in known if n not in handlers or n in led_to)
+        everywhere = tuple(n for n in known if n not in apart and (n not in handlers or n in led_to))
         for node in anywhere:
             declared[node] = everywhere
     count = sum(len(t) for t in targets.values()) + sum(len(t) for t in declared.values())
@@ -160,6 +169,7 @@ def wire(
         labels=labels,
         allowed={node: declared.get(node, ()) for node in known},
         on_error=on_error,
+        compensate=compensate,
         undeclared=tuple(undeclared),
     )
 
@@ -265,6 +275,7 @@ def _compile_node(
         timeout_us=to_microseconds(timeout),
         is_join=graph.is_join(node),
         effect=declaration.effect,
+        compensate=wiring.compensate.get(node),
     )
 
 

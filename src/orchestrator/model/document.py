@@ -129,6 +129,10 @@ class NodeDocument(_Document):
         None,
         description="Where the run goes if the node fails: a node id, or a map from error type to node id.",
     )
+    compensate: NodeId | None = Field(
+        None,
+        description="The node that takes back what this one did, if the run fails or is cancelled after it completed.",
+    )
 
 
 class PositionDocument(_Document):

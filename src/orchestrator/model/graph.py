@@ -68,6 +68,7 @@ class Graph:
         back_edges: (source, target) of every back edge.
         ways_in: per node, the sources that count as its ways in: distinct reachable sources of next, label and route
             edges, without back edges.
+        compensations: the nodes that take back what others did; they stand apart from the flow.
         ends: nodes with no next, label or route edge out, in document order.
     """
 
@@ -89,6 +90,7 @@ class Graph:
             flow[s][t] = None
             if kind in _FORWARD:
                 forward[s][t] = None
+        self.compensations: frozenset[str] = frozenset(order[t] for targets in apart for t in targets)
         self._flow = [list(targets) for targets in flow]
         self._flow_back: list[list[int]] = [[] for _ in range(count)]
         for s, targets in enumerate(self._flow):

@@ -17,7 +17,6 @@ NODE_FIELDS = (
     "on_item_error",
     "complete_when",
     "cancels",
-    "compensate",
     "queue",
     "priority",
     "limits",

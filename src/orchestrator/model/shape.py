@@ -29,7 +29,9 @@ from orchestrator.model.pointers import join_pointer
 PLACEHOLDER = "\0"
 """Stands where a name is missing; no document can hold it."""
 _LABEL_LENGTH_MAX = 128
-_WAY = re.compile(r"^/start_at|^/nodes/[^/]*(?:/(?:next_node|routes|on_error|class).*)?$", re.DOTALL)
+_WAY = re.compile(
+    r"^/start_at|^/nodes/[^/]*(?:/(?:next_node|routes|on_error|compensate|class).*)?$", re.DOTALL
+)
 _LABEL_VALUE_MAX = 1000
 
 
@@ -141,6 +143,8 @@ class _Reader:
             self._read_next(cleaned, f"{pointer}/next_node")
         if cleaned.get("on_error") is not None:
             self._read_handlers(cleaned, f"{pointer}/on_error")
+        if cleaned.get("compensate") is not None:
+            self._read_compensate(cleaned, f"{pointer}/compensate")
         if cleaned.get("routes") is not None:
             cleaned["routes"] = self._read_list(cleaned["routes"], f"{pointer}/routes", "routes")
         if not isinstance(cleaned.get("when"), str | bool | None):
@@ -223,6 +227,17 @@ class _Reader:
                 f"`on_error` is a node id, or a map from error type to node id; this is {kind_of(written)}"
             )
             self.fault(pointer, "wrong_type", message)
+
+    def _read_compensate(self, cleaned: dict[str, Any], pointer: str) -> None:
+        written = cleaned["compensate"]
+        if isinstance(written, str) and is_id(written):
+            return
+        if isinstance(written, str):
+            self.fault(pointer, "bad_id", f"`{shorten(written)}` is no id: an id is {ID_RULE}")
+        else:
+            message = f"`compensate` is the id of one node, and this is {kind_of(written)}"
+            self.fault(pointer, "wrong_type", message)
+        del cleaned["compensate"]
 
     def _only_value(self, cleaned: dict[str, Any], name: str, pointer: str) -> None:
         if name in cleaned and (reason := refused.refuse_value(name, cleaned[name])):

@@ -28,6 +28,7 @@ def run_view(run_id: str, **changed: Any) -> dict[str, Any]:
         "finished_at": None,
         "parent": None,
         "forked_from": None,
+        "compensation": None,
         "waiting_for": None,
         "seq": 3,
         "tasks": dict.fromkeys(COUNTS, 0),

@@ -17,6 +17,7 @@ from orchestrator.errors import Conflict, LimitExceeded
 from orchestrator.kernel import commands as c
 from orchestrator.kernel import events as e
 from orchestrator.kernel import status
+from orchestrator.kernel.compensation import is_stopped
 from orchestrator.kernel.state import RunState, encode_state
 from orchestrator.kernel.status import RUN_MOVES, TASK_MOVES, RunStatus, TaskStatus
 from orchestrator.kernel.values import Wait
@@ -38,6 +39,7 @@ COMMANDS = 60
 DRAIN_MAX = 3_000
 
 REFUSALS = {
+    "compensating",
     "not_finishing",
     "route_needed",
     "run_exists",
@@ -93,6 +95,11 @@ def draw_definition(rng: random.Random) -> Definition:
     """A graph without any manners: loops with several entries, joins anywhere, agents that may go everywhere."""
     names = [f"n{i}" for i in range(rng.randint(1, 7))]
     nodes = {name: draw_node(rng, names) for name in names}
+    if rng.random() < 0.5:
+        undo = [f"undo{i}" for i in range(rng.randint(1, 2))]
+        for name in rng.sample(names, rng.randint(1, len(names))):
+            nodes[name]["compensate"] = rng.choice(undo)
+        nodes |= {name: draw_compensation(rng) for name in undo}
     more: dict[str, Any] = {"vars": {"x": 1}, "budget": {"tasks": rng.choice([3, 12, 40])}}
     if rng.random() < 0.3:
         more["budget"]["duration"] = rng.choice([1, 30, 600])
@@ -120,6 +127,13 @@ def draw_node(rng: random.Random, names: list[str]) -> dict[str, Any]:
             "b": f"{{{{ nodes.{rng.choice(names)} | default(0) }}}}",
         }
     return node
+
+
+def draw_compensation(rng: random.Random) -> dict[str, Any]:
+    return {
+        "class": rng.choice(["Plain", "Pay"]),
+        "retry": {"max_attempts": rng.randint(1, 2), "initial": rng.choice([0, 5])},
+    }
 
 
 class Day:
@@ -285,8 +299,8 @@ class Day:
         task = world.state.tasks[path]
         node = world.definition.nodes[task.node]
         roll = rng.random()
-        if world.state.ending is not None and roll < 0.4:
-            return c.AbandonTask(path=path)
+        if is_stopped(world.state, task) and roll < 0.4:
+            return c.AbandonTask(path=path, began=rng.random() < 0.7)
         if task.touched and roll < 0.35:
             return c.DoubtTask(path=path, reason="its worker is gone")
         if roll < 0.08:
@@ -360,7 +374,7 @@ class Day:
                 return c.Deadline(timer=path[1:])
             if world.rows[path].timer:
                 return c.FireTimer(path=path)
-            if world.state.ending is not None:
+            if is_stopped(world.state, world.state.tasks[path]):
                 return c.AbandonTask(path=path)
             if world.state.tasks[path].touched:
                 return c.DoubtTask(path=path, reason="its worker is gone")
@@ -415,7 +429,7 @@ def by_its_path(world: World) -> None:
         world.now_us = max(world.now_us, world.rows[path].due_us)
         node = world.definition.nodes[world.state.tasks[path].node]
         draw = random.Random(path)
-        if world.state.ending is not None:
+        if is_stopped(world.state, world.state.tasks[path]):
             world.do(c.AbandonTask(path=path))
         elif draw.random() < 0.03:
             world.fail(path, draw.choice(["Oops", "Other"]), retryable=True)
@@ -437,6 +451,8 @@ def test_a_fork_that_changes_nothing_ends_as_its_parent_did_wherever_it_is_cut(f
         ends[run.state.status] += 1
         cuts = run.group_ends()
         for cut in rng.sample(cuts, min(6, len(cuts))):
+            if run.state_at(cut).compensation is not None:
+                continue
             fork = run.fork(seq=cut)
             by_its_path(fork)
             assert fork.state.status is run.state.status, (seed, cut)

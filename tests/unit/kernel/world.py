@@ -245,7 +245,20 @@ class World:
             assert not wakers_of(state)
             assert not state.tasks
             assert state.ending is None
+        self.check_compensation()
         self.check_rows()
+
+    def check_compensation(self) -> None:
+        """Once it has begun nothing else runs, one at a time, and nothing is lost or done twice."""
+        state = self.state
+        begun = state.compensation
+        if begun is None:
+            assert not any(task.compensates for task in state.tasks.values())
+            return
+        assert all(task.compensates is not None for task in state.tasks.values())
+        assert len(state.tasks) <= 1, "two compensations at once"
+        done = begun.completed + begun.failed
+        assert done + len(state.undo) + len(state.tasks) == begun.total
 
     def check_values(self) -> None:
         """Every value has exactly the readers that can be found, and none is kept without one."""
@@ -256,6 +269,7 @@ class World:
         for arrivals in state.arrivals.values():
             for arrival in arrivals:
                 readers.update(origin_keys(arrival.origin))
+        readers.update(undo.path for undo in state.undo)
         for task in (*state.tasks.values(), *state.set_aside.values()):
             readers.update(read_keys(task))
         assert {key: held.readers for key, held in state.values.items()} == readers

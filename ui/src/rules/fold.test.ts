@@ -200,6 +200,8 @@ describe("the list of tasks", () => {
     previous,
     steps: [],
     output_bytes: null,
+    compensates: null,
+    compensated_by: null,
   });
 
   test("adds the tasks that a fork took over, with the way that led to them", () => {

@@ -357,6 +357,7 @@ describe("the one sentence", () => {
     finished_at: null,
     parent: null,
     forked_from: null,
+    compensation: null,
     waiting_for: null,
     seq: 3,
     tasks: {

@@ -35,6 +35,7 @@ from orchestrator.errors import (
     UsageError,
 )
 from orchestrator.kernel.commands import AbandonTask, Command, Deadline, DoubtTask, FailTask, FireTimer
+from orchestrator.kernel.compensation import is_stopped
 from orchestrator.kernel.outlook import BUDGET, GRACE, expected_rows, next_budget_row
 from orchestrator.kernel.state import RunState
 from orchestrator.kernel.status import TaskStatus
@@ -329,8 +330,8 @@ class Worker:
         if state.paused:
             await self._give_back(self._controls[(claim.run_id, claim.path)])
             return
-        if state.ending is not None:
-            await self._post(claim, AbandonTask(path=claim.path))
+        if is_stopped(state, task):
+            await self._post(claim, AbandonTask(path=claim.path, began=False))
             return
         node = definition.nodes[task.node]
         if not self.knows(node):
@@ -436,7 +437,7 @@ class Worker:
         for path, attempt in list(actor.running.items()):
             if path not in state.tasks:
                 self._lost(attempt)
-            elif state.ending is not None:
+            elif is_stopped(state, state.tasks[path]):
                 attempt.tell(ENDING)
 
     def _start(self, actor: RunActor, state: RunState, attempt: Attempt) -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 from orchestrator.engine.views.explain import Pending, pending_of
 from orchestrator.kernel.outlook import Waker
-from orchestrator.kernel.state import RunState, TaskState
+from orchestrator.kernel.state import Compensation, RunState, TaskState
 from orchestrator.kernel.status import TaskStatus
 from orchestrator.kernel.values import ErrorInfo, ForkOrigin, Parent
 
@@ -42,6 +42,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     wakers: int = 0
     forked_from: ForkOrigin | None = None
     parent: Parent | None = None
+    compensation: Compensation | None = None
     active_us: int = 0
     active_since_us: int | None = None
 
@@ -77,6 +78,7 @@ def summary_of(state: RunState) -> Summary:
         wakers=wakers,
         forked_from=state.forked_from,
         parent=state.parent,
+        compensation=state.compensation,
         active_us=state.active_us,
         active_since_us=state.active_since_us,
     )

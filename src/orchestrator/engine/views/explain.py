@@ -27,6 +27,7 @@ class Pending(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     attempt: int = 1
     error: str = ""
     doubt: str = ""
+    compensates: str | None = None
 
 
 class Hold(NamedTuple):
@@ -70,6 +71,7 @@ def _pending(waker: Waker, state: RunState) -> Pending:
         return Pending(waker=waker)
     return Pending(
         waker=waker,
+        compensates=task.compensates,
         attempt=task.attempt,
         error=_short_error(task.error) if task.error is not None else "",
         doubt=words.shortened(task.doubt or "", characters=ERROR_SHOWN_CHARACTERS),
@@ -123,6 +125,8 @@ def _look(pending: Pending, situation: Situation) -> _Look:
     row = situation.rows.get(waker.path) if waker.path is not None else None
     kind, rank, sentence = _TELL.get(waker.kind, _other)(pending, row, situation)
     at_us = waker.at_us
+    if pending.compensates is not None:
+        sentence = f"{sentence}; it compensates `{pending.compensates}`"
     view = {
         "kind": "timer" if kind == "grace" else "queue" if kind == "stuck" else kind,
         "path": waker.path,

@@ -9,7 +9,7 @@ from orchestrator.engine.engine import Engine
 from orchestrator.engine.views.tasklog import Ref, TaskLog, TaskRecord, origin_paths
 from orchestrator.errors import ExpressionFailed, InternalError, NotFound
 from orchestrator.kernel import events as e
-from orchestrator.kernel.apply import error_payload
+from orchestrator.kernel.apply import error_payload, unknown_payload, withdrawn_payload
 from orchestrator.kernel.values import Origin, Payload
 from orchestrator.model.definition import Definition, NodeDefinition
 
@@ -150,7 +150,10 @@ def _payload_in(event: e.AnyEvent, key: str | None) -> Payload | None:
         case e.TaskCompleted():
             return event.output
         case e.TaskFailed():
-            return error_payload(event.error)
+            unknown = event.compensate is not None
+            return unknown_payload(event.error) if unknown else error_payload(event.error)
+        case e.TaskCancelled():
+            return withdrawn_payload(event)
         case e.StepRecorded() | e.TaskResumed():
             return event.result
         case e.VariablesSet():

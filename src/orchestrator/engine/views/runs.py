@@ -9,7 +9,7 @@ from orchestrator.engine.runs.summary import TaskTotals, decode_summary
 from orchestrator.engine.views.explain import NO_HOLD, Explained, Hold, Pending, Situation, by_path, explain
 from orchestrator.engine.views.payloads import payload_view
 from orchestrator.errors import Fault
-from orchestrator.kernel.state import Arrival, RunState, TaskState
+from orchestrator.kernel.state import Arrival, Compensation, RunState, TaskState
 from orchestrator.kernel.status import RunStatus
 from orchestrator.kernel.values import ErrorInfo, Origin, Wait, microseconds, rfc3339
 from orchestrator.model.definition import Definition
@@ -105,10 +105,24 @@ def run_summary(
         "finished_at": time_or_none(summary.finished_at),
         "parent": None if parent is None else {"run": parent.run, "path": parent.path},
         "forked_from": None if origin is None else {"run": origin.run, "seq": origin.seq},
+        "compensation": compensation_view(summary.compensation),
         "waiting_for": waiting,
         "seq": row.seq,
         "tasks": _counts(summary.tasks, running=len(running)),
         "duration_us": span_us(begun, summary.finished_at),
+    }
+
+
+def compensation_view(compensation: Compensation | None) -> View | None:
+    """How far a run has taken back what it did; None: it hasn't begun to."""
+    if compensation is None:
+        return None
+    done = compensation.completed + compensation.failed
+    return {
+        "total": compensation.total,
+        "completed": compensation.completed,
+        "failed": compensation.failed,
+        "left": compensation.total - done,
     }
 
 

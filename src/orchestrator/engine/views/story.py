@@ -117,6 +117,11 @@ def _run_stopping(event: e.RunStopping) -> Line:
     return Line("info", "the run stops: a node said so")
 
 
+def _compensation_started(event: e.CompensationStarted) -> Line:
+    tasks = "1 task" if event.count == 1 else f"{event.count:,} tasks"
+    return Line("warning", f"the run compensates for {tasks}, the newest first")
+
+
 def _run_retried(event: e.RunRetried) -> Line:
     again = f": {words.names(event.reopened)} again" if event.reopened else ""
     return Line("info", f"{event.by} retries the run{again}{_because(event.reason)}")
@@ -139,6 +144,8 @@ def _run_cancelled(event: e.RunCancelled) -> Line:
 
 
 def _task_scheduled(event: e.TaskScheduled) -> Line:
+    if event.compensates is not None:
+        return Line("info", f"{event.path} is ready, to compensate for {event.compensates}")
     return Line("debug", f"{event.path} is ready")
 
 
@@ -262,6 +269,7 @@ _TELL: dict[type[e.Event], Callable[[Any], Line]] = {
     e.BudgetExceeded: _budget_exceeded,
     e.CancelRequested: _cancel_requested,
     e.RunStopping: _run_stopping,
+    e.CompensationStarted: _compensation_started,
     e.RunRetried: _run_retried,
     e.RunSucceeded: _run_succeeded,
     e.RunFailed: _run_failed,

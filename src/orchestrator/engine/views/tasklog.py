@@ -80,6 +80,8 @@ class TaskRecord:
     output: Ref | None = None
     output_bytes: int | None = None
     from_parent: bool = False
+    compensates: str | None = None
+    compensated_by: str | None = None
 
     @property
     def over(self) -> bool:
@@ -229,7 +231,10 @@ def _task_scheduled(log: TaskLog, event: e.TaskScheduled) -> None:
         scheduled_at=event.at,
         previous=event.previous,
         reads=event.reads,
+        compensates=event.compensates,
     )
+    if event.compensates is not None and event.compensates in log.tasks:
+        log.tasks[event.compensates].compensated_by = event.path
 
 
 def _current(record: TaskRecord, number: int) -> Attempt:
@@ -309,7 +314,7 @@ def _task_failed(log: TaskLog, event: e.TaskFailed) -> None:
         record.attempt, record.not_before_us = event.attempt + 1, event.retry_us
         return
     record.status, record.finished_at = TaskStatus.FAILED, event.at
-    if event.arrivals:
+    if event.arrivals or event.compensate is not None:
         record.output = log.ref(event)
 
 
@@ -321,6 +326,8 @@ def _task_skipped(log: TaskLog, event: e.TaskSkipped) -> None:
 def _task_cancelled(log: TaskLog, event: e.TaskCancelled) -> None:
     record = log.tasks[event.path]
     record.status, record.finished_at, record.reason = TaskStatus.CANCELLED, event.at, event.reason
+    if event.compensate is not None:
+        record.output = log.ref(event)
 
 
 def _task_suspended(log: TaskLog, event: e.TaskSuspended) -> None:

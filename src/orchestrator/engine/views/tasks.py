@@ -61,6 +61,8 @@ def task_view(record: TaskRecord, definition: Definition, present: Present) -> V
         "output_bytes": record.output_bytes,
         "reason": record.reason or record.doubt or None,
         "from_parent": record.from_parent,
+        "compensates": record.compensates,
+        "compensated_by": record.compensated_by,
     }
 
 

@@ -56,7 +56,7 @@ def sketch_view(document: WorkflowDocument, known: dict[str, ClassDeclaration]) 
 
 
 def _ends(graph: Graph) -> frozenset[str]:
-    return frozenset(graph.ends)
+    return frozenset(graph.ends) - graph.compensations
 
 
 def _edges(graph: Graph) -> list[View]:

@@ -50,6 +50,30 @@ export type Chosen = {
 };
 
 /**
+ * CompensationProgress
+ *
+ * How far a run that failed or was cancelled has taken back what it did.
+ */
+export type CompensationProgress = {
+    /**
+     * Total
+     */
+    total: number;
+    /**
+     * Completed
+     */
+    completed: number;
+    /**
+     * Failed
+     */
+    failed: number;
+    /**
+     * Left
+     */
+    left: number;
+};
+
+/**
  * Decision
  *
  * Why a node sent the run where it sent it.
@@ -760,6 +784,7 @@ export type Run = {
     finished_at: string | null;
     parent: ParentTask | null;
     forked_from: ForkedFrom | null;
+    compensation: CompensationProgress | null;
     waiting_for: WaitingFor | null;
     /**
      * Seq
@@ -920,6 +945,7 @@ export type RunSummary = {
     finished_at: string | null;
     parent: ParentTask | null;
     forked_from: ForkedFrom | null;
+    compensation: CompensationProgress | null;
     waiting_for: WaitingFor | null;
     /**
      * Seq
@@ -1183,6 +1209,18 @@ export type Task = {
      * Output Bytes
      */
     output_bytes: number | null;
+    /**
+     * Compensates
+     *
+     * Path of the task that this one takes back.
+     */
+    compensates: string | null;
+    /**
+     * Compensated By
+     *
+     * Path of the task that takes this one back.
+     */
+    compensated_by: string | null;
 };
 
 /**
@@ -1296,6 +1334,18 @@ export type TaskDetail = {
      * Output Bytes
      */
     output_bytes: number | null;
+    /**
+     * Compensates
+     *
+     * Path of the task that this one takes back.
+     */
+    compensates: string | null;
+    /**
+     * Compensated By
+     *
+     * Path of the task that takes this one back.
+     */
+    compensated_by: string | null;
     /**
      * Params
      */
