@@ -192,7 +192,7 @@ _SETTINGS = (
     "PRAGMA synchronous = FULL",
     "PRAGMA fullfsync = 1",
     "PRAGMA temp_store = MEMORY",
-    "PRAGMA cache_size = -32000",
+    "PRAGMA cache_size = -8000",
     "PRAGMA wal_autocheckpoint = 4000",
     "PRAGMA trusted_schema = 0",
 )

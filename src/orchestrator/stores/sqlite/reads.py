@@ -105,12 +105,37 @@ _LISTS = {
     + "FROM runs INDEXED BY runs_by_parent WHERE runs.namespace = :namespace AND runs.parent_run = :parent"
     + _REST
     + _PAGE,
+    "labels": _LINE + "FROM labels CROSS JOIN labels second CROSS JOIN runs "
+    "WHERE labels.namespace = :namespace AND labels.label = :label AND labels.value = :value "
+    "AND second.namespace = :namespace AND second.label = :label_2 AND second.value = :value_2 "
+    "AND second.created_us = labels.created_us AND second.run = labels.run AND runs.key = labels.run"
+    + _REST
+    + _PAGE.replace("runs.created_us", "labels.created_us"),
     "label": _LINE + "FROM labels JOIN runs ON runs.key = labels.run "
     "WHERE labels.namespace = :namespace AND labels.label = :label AND labels.value = :value"
     + _REST
     + _PAGE.replace("runs.created_us", "labels.created_us"),
 }
 """One statement for each index that a list may walk. It walks newest first, and stops when the page is full."""
+
+WALKED_MAX = 4_000
+"""For a text, an index with more rows of what else is wanted is left for the one that holds the texts themselves."""
+
+_UP_TO = "SELECT count(*) FROM (SELECT 1 FROM "
+_COUNTS = {
+    "workflow": _UP_TO + "runs INDEXED BY runs_by_workflow "
+    "WHERE namespace = :namespace AND workflow = :workflow LIMIT :most)",
+    "both": _UP_TO + "json_each(:statuses) wanted CROSS JOIN runs INDEXED BY runs_by_workflow_status "
+    "WHERE namespace = :namespace AND workflow = :workflow AND status = wanted.value LIMIT :most)",
+    "status": _UP_TO + "json_each(:statuses) wanted CROSS JOIN runs INDEXED BY runs_by_status "
+    "WHERE namespace = :namespace AND status = wanted.value LIMIT :most)",
+    "live": _UP_TO + "runs INDEXED BY runs_live WHERE namespace = :namespace AND live = 1 LIMIT :most)",
+    "label": _UP_TO
+    + "labels WHERE namespace = :namespace AND label = :label AND value = :value LIMIT :most)",
+    "parent": _UP_TO + "runs INDEXED BY runs_by_parent "
+    "WHERE namespace = :namespace AND parent_run = :parent LIMIT :most)",
+}
+"""How much an index would give, counted no further than it matters."""
 
 _END_OF_FEED = "SELECT journal_id FROM counters WHERE id = 1"
 _FEED = """
@@ -254,7 +279,6 @@ def list_runs(connection: Connection, where: RunFilter, limit: int, cursor: str 
         at, before = cursor_int(first), str(second)
     if where.created_before_us is not None and where.created_before_us <= at:
         at, before = where.created_before_us, ""
-    label, value = next(iter(where.labels.items()), (None, None))
     bindings: dict[str, Value] = {
         "namespace": where.namespace,
         "statuses": _encode(list(where.statuses)).decode() if where.statuses else None,
@@ -265,17 +289,19 @@ def list_runs(connection: Connection, where: RunFilter, limit: int, cursor: str 
         "after": -_FAR if where.created_after_us is None else where.created_after_us,
         "text": where.text.casefold() or None,
         "labels": _encode(dict(where.labels)).decode() if where.labels else None,
-        "label": label,
-        "value": value,
+        "label": None,
+        "value": None,
         "at": at,
         "id": before,
         "limit": limit + 1,
     }
+    index = _choose_index(connection, where, bindings)
+    by_status = index in ("status", "both")
     found: list[Row] = []
-    for status in where.statuses if _walks_statuses(where) else [None]:
+    for status in where.statuses if by_status else [None]:
         bindings["status"] = status
-        found += connection.execute(_LISTS[_index_for(where)], bindings).fetchall()
-    if len(where.statuses) > 1:  # each status gave its newest, in order
+        found += connection.execute(_LISTS[index], bindings).fetchall()
+    if by_status and len(where.statuses) > 1:  # each status gave its newest, in order
         found = sorted(dict.fromkeys(found), key=_age, reverse=True)
     items = [_line(row) for row in found[:limit]]
     more = None
@@ -288,12 +314,29 @@ def _age(row: Row) -> tuple[int, str]:
     return int_of(row[5]), text_of(row[6])
 
 
-def _walks_statuses(where: RunFilter) -> bool:
-    return _index_for(where) in ("status", "both")
+def _choose_index(connection: Connection, where: RunFilter, bindings: dict[str, Value]) -> str:
+    """The index that leaves the least to look at; of several labels the two rarest are put into the bindings."""
+    index = _index_for(where)
+    if index == "label":
+        counted: list[tuple[int, str, str]] = []
+        for label, value in where.labels.items():
+            bindings["label"], bindings["value"] = label, value
+            counted.append((_count(connection, index, bindings), label, value))
+        counted.sort()
+        _, bindings["label"], bindings["value"] = counted[0]
+        if len(counted) > 1:
+            _, bindings["label_2"], bindings["value_2"] = counted[1]
+    if where.text and index in _COUNTS and _count(connection, index, bindings) >= WALKED_MAX:
+        return "time"
+    return "labels" if len(where.labels) > 1 and index == "label" else index
+
+
+def _count(connection: Connection, index: str, bindings: Mapping[str, Value]) -> int:
+    return int_of(connection.execute(_COUNTS[index], {**bindings, "most": WALKED_MAX}).get)
 
 
 def _index_for(where: RunFilter) -> str:
-    """The index that is likely to leave the least to look at."""
+    """The index for what is asked, a text aside."""
     if where.parent_run is not None:
         return "parent"
     if where.labels:
