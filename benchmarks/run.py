@@ -3,8 +3,8 @@
 Machines are shared and noisy, so what can be a ratio is one: both sides take turns in processes of their own, each
 round gives one ratio, and the median counts.
 
-    make bench                              all of it, about two minutes
-    make bench ARGS="--only chains"         one bar (chains, lone, import, run, idle, memory)
+    make bench                              all of it, about ten minutes
+    make bench ARGS="--only chains"         some bars; `--help` lists the names
     make bench ARGS="--json"                the same as JSON
 """
 
@@ -15,6 +15,7 @@ import platform
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import idle
 import startup
@@ -22,9 +23,17 @@ from measure import HERE, Sample, child, median, output_of
 
 SCRATCH = HERE.parent / "build" / "benchmarks"
 
-CHAINS_RATIO_MIN = 1 / 6
+CHAINS_RATIO_MIN = 1 / 4
+LONE_RATIO_MAX = 2.0
+PURE_RATIO_MIN = 3.0
+STEP_RATIO_MAX = 1.0
+WIDE_RATIO_MAX = 3.0
+WIDER_RATIO_MAX = 12.0
+LOOP_RATIO_MAX = 1.2
+LIST_MILLISECONDS_MAX = 50.0
+WAITING_MIB_MAX = 20.0
 IMPORT_RATIO_MAX = 1.6
-RUN_SECONDS_MAX = 1.5
+RUN_SECONDS_MAX = 1.0
 IDLE_SHARE_MAX = 0.01
 
 
@@ -92,20 +101,27 @@ def _rounds(rounds: int, *, at_once: int, runs: int, floor_tasks: int) -> Rounds
     return Rounds(floor=floor, chains=chains)
 
 
+def _chains(rounds: int, *, name: str, at_once: int, runs: int) -> Bar:
+    took = _rounds(rounds, at_once=at_once, runs=runs, floor_tasks=20_000)
+    return Bar(
+        name=name,
+        what=f"chains of 10 write tasks, {at_once:,} runs at a time",
+        value=median(took.ratios),
+        unit="of the floor",
+        limit=CHAINS_RATIO_MIN,
+        at_least=True,
+        detail=took.detail(),
+    )
+
+
 def chains(rounds: int) -> list[Bar]:
     """Chains of 10 `write` tasks, 100 runs at a time."""
-    took = _rounds(rounds, at_once=100, runs=1_000, floor_tasks=20_000)
-    return [
-        Bar(
-            name="chains",
-            what="chains of 10 write tasks, 100 runs at a time",
-            value=median(took.ratios),
-            unit="of the floor",
-            limit=CHAINS_RATIO_MIN,
-            at_least=True,
-            detail=took.detail(),
-        )
-    ]
+    return [_chains(rounds, name="chains", at_once=100, runs=1_000)]
+
+
+def chains_many(rounds: int) -> list[Bar]:
+    """Chains of 10 `write` tasks, 1,000 runs at a time."""
+    return [_chains(rounds, name="chains_many", at_once=1_000, runs=2_000)]
 
 
 def lone(rounds: int) -> list[Bar]:
@@ -117,7 +133,137 @@ def lone(rounds: int) -> list[Bar]:
             what="one run at a time: a task's time",
             value=1 / median(took.ratios),
             unit="x the floor",
+            limit=LONE_RATIO_MAX,
             detail=took.detail(),
+        )
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """Two measurements by turns, each pair one ratio of their rates."""
+
+    ours: list[Sample]
+    beside: list[Sample]
+
+    @property
+    def faster(self) -> float:
+        """How many times the tasks per second of what stands beside it."""
+        return median(
+            [one.per_second / other.per_second for one, other in zip(self.ours, self.beside, strict=True)]
+        )
+
+    def detail(self) -> dict[str, object]:
+        """What the ratio was made from."""
+        return {
+            "per_second": median([one.per_second for one in self.ours]),
+            "cpu_us": median([one.cpu_us for one in self.ours]),
+            "beside_per_second": median([one.per_second for one in self.beside]),
+            "beside_cpu_us": median([one.cpu_us for one in self.beside]),
+        }
+
+
+def _pairs(rounds: int, ours: Sequence[str], beside: Sequence[str]) -> Pairs:
+    SCRATCH.mkdir(parents=True, exist_ok=True)
+    both: tuple[list[Sample], list[Sample]] = ([], [])
+    for number in range(rounds):
+        for turn in (0, 1) if number % 2 == 0 else (1, 0):
+            both[turn].append(child(*(ours, beside)[turn], "--folder", str(SCRATCH)))
+    return Pairs(ours=both[0], beside=both[1])
+
+
+def pure(rounds: int) -> list[Bar]:
+    """Chains of pure tasks, one at a time, beside chains of `write` tasks."""
+    one = ("--runs", "100", "--at-once", "1")
+    took = _pairs(rounds, ("chains.py", "--of", "pure", *one), ("chains.py", *one))
+    return [
+        Bar(
+            name="pure",
+            what="chains of pure tasks, one run at a time: their rate",
+            value=took.faster,
+            unit="x write",
+            limit=PURE_RATIO_MIN,
+            at_least=True,
+            detail=took.detail(),
+        )
+    ]
+
+
+def steps(rounds: int) -> list[Bar]:
+    """A task of ten steps beside a chain of ten tasks."""
+    took = _pairs(rounds, ("chains.py", "--of", "steps"), ("chains.py",))
+    return [
+        Bar(
+            name="steps",
+            what="a step's time, 100 runs at a time",
+            value=1 / took.faster,
+            unit="x a task",
+            limit=STEP_RATIO_MAX,
+            detail=took.detail(),
+        )
+    ]
+
+
+def wide(rounds: int) -> list[Bar]:
+    """Parallel tasks and a join in one run, beside chains; ten times as many beside those."""
+    wide = ("wide.py", "--tasks", "1000")
+    near = _pairs(rounds, wide, ("chains.py", "--runs", "100"))
+    far = _pairs(max(1, rounds // 2), ("wide.py", "--tasks", "10000"), wide)
+    return [
+        Bar(
+            name="wide",
+            what="1,000 parallel tasks and a join in one run",
+            value=1 / near.faster,
+            unit="x in chains",
+            limit=WIDE_RATIO_MAX,
+            detail=near.detail(),
+        ),
+        Bar(
+            name="wider",
+            what="as many parallel tasks as a document has (9,997), of 1,000",
+            value=median(
+                [one.seconds / other.seconds for one, other in zip(far.ours, far.beside, strict=True)]
+            ),
+            unit="x the time",
+            limit=WIDER_RATIO_MAX,
+            detail=far.detail(),
+        ),
+    ]
+
+
+def loop(rounds: int) -> list[Bar]:
+    """A loop of 10,000 tasks: the last 100 beside the first."""
+    SCRATCH.mkdir(parents=True, exist_ok=True)
+    took: list[dict[str, float]] = [
+        json.loads(output_of([sys.executable, str(HERE / "loop.py"), "--folder", str(SCRATCH)]))
+        for _ in range(max(1, rounds // 2))
+    ]
+    return [
+        Bar(
+            name="loop",
+            what="a loop of 10,000 tasks: CPU of the last 100",
+            value=median([one["last_us"] / one["first_us"] for one in took]),
+            unit="x the first",
+            limit=LOOP_RATIO_MAX,
+            detail={"rounds": took},
+        )
+    ]
+
+
+def lists(_rounds: int) -> list[Bar]:
+    """Lists and searches over 100,000 finished runs."""
+    SCRATCH.mkdir(parents=True, exist_ok=True)
+    took: dict[str, Any] = json.loads(
+        output_of([sys.executable, str(HERE / "lists.py"), "--folder", str(SCRATCH)])
+    )
+    return [
+        Bar(
+            name="lists",
+            what=f"lists of 100,000 runs, the slowest: {took['worst']}",
+            value=took["milliseconds"],
+            unit="ms",
+            limit=LIST_MILLISECONDS_MAX,
+            detail=took,
         )
     ]
 
@@ -180,7 +326,7 @@ def idle_server(_rounds: int) -> list[Bar]:
 
 
 def memory(_rounds: int) -> list[Bar]:
-    """What a waiting run holds."""
+    """What waiting runs hold."""
     if not idle.supported():
         print("  memory is measured on Linux only: skipped", file=sys.stderr)
         return []
@@ -188,9 +334,10 @@ def memory(_rounds: int) -> list[Bar]:
     return [
         Bar(
             name="memory",
-            what="a run that waits for a signal, of 2,000",
-            value=took["bytes_per_run"] / 1024,
-            unit="KiB",
+            what="10,000 runs that wait for a signal",
+            value=took["mib"],
+            unit="MiB",
+            limit=WAITING_MIB_MAX,
             detail=dict(took),
         )
     ]
@@ -198,7 +345,13 @@ def memory(_rounds: int) -> list[Bar]:
 
 BARS: dict[str, Callable[[int], Sequence[Bar]]] = {
     "chains": chains,
+    "chains_many": chains_many,
     "lone": lone,
+    "pure": pure,
+    "steps": steps,
+    "wide": wide,
+    "loop": loop,
+    "lists": lists,
     "import": imports,
     "run": run_once,
     "idle": idle_server,
