@@ -17,10 +17,13 @@ from orchestrator.kernel.commands import (
     CancelRun,
     Command,
     DeliverSignal,
+    ForkRun,
     PauseRun,
     ResolveTask,
     ResumeRun,
     RetryRun,
+    RouteChoice,
+    TaskPatch,
 )
 from orchestrator.kernel.events import Event, TaskCompleted, TaskFailed
 from orchestrator.kernel.state import RunState
@@ -214,11 +217,25 @@ class World:
             async with asyncio.timeout(30):
                 at = await engine.state_at(run_id, self.rng.randint(1, len(journal)))
                 if at.seq:
-                    await engine.fork(run_id, seq=at.seq, run_id=new_id)
+                    patches = await self.patches(engine, at)
+                    command = ForkRun(run_id=new_id, parent_run=run_id, seq=at.seq, patches=patches)
+                    await engine.fork(command)
         except (StoreError, TimeoutError, Conflict):
             pass  # a fork is only another run: if it isn't there, nothing is missing
         if await self.store.get_run(new_id) is not None:
             self.runs.append(new_id)
+
+    async def patches(self, engine: Engine, at: RunState) -> dict[str, TaskPatch]:
+        """Of some forks, another past: a task that is open there completes, a decider goes any way it may."""
+        there = [*at.tasks.values(), *at.set_aside.values()]
+        if not there or self.rng.random() < 0.5:
+            return {}
+        task = self.rng.choice(there)
+        definition = await engine.definitions.get(at.workflow, at.version)
+        node = definition.nodes[task.node]
+        route = RouteChoice(targets=(self.rng.choice(node.allowed),), by="person") if node.allowed else None
+        output, _ = engine.encode({"given": task.path}, run_id=at.run_id)
+        return {task.path: TaskPatch(output=output, route=route if node.decides else None)}
 
     async def check(self) -> None:
         """The invariants of every run that moved."""

@@ -263,6 +263,112 @@ class Run(RunSummary):
     output: Any
 
 
+class PlannedTask(Answer):
+    """A task in the plan of a fork."""
+
+    path: str = Field(examples=["step_send_email"])
+    node: str
+    effect: EffectName
+    was: str | None = Field(
+        description="How it ended in this run: completed, skipped, failed, cancelled, or open; null: it isn't in it."
+    )
+    steps_kept: list[str] = Field(description="Recorded steps that aren't done again.")
+
+
+class PlannedNode(Answer):
+    """A node that the fork may come to, and this run didn't."""
+
+    node: str
+    effect: EffectName
+
+
+class RepeatedStep(Answer):
+    """A step that would be taken again."""
+
+    name: str
+    effect: EffectName
+
+
+class Repeat(Answer):
+    """An effect on the world that this run had, and the fork would have again."""
+
+    path: str
+    node: str
+    effect: EffectName = Field(
+        description="`write` or `irreversible`: the strongest of the task and its steps."
+    )
+    steps: list[RepeatedStep]
+
+
+class RepeatedEffects(Answer):
+    """How many effects would repeat, those of child runs included."""
+
+    write: int
+    irreversible: int
+
+
+class PlannedChild(Answer):
+    """A child run that would be started again, as a new one."""
+
+    run: str = Field(description="The child run of this run.")
+    workflow: str
+    path: str = Field(description="The task that waits for it.")
+    tasks: int
+    repeated_effects: dict[str, int]
+    cost_usd: float
+
+
+class Estimate(Answer):
+    """What the fork would take, by what was recorded."""
+
+    tasks: int
+    cost_usd: float
+    usage: dict[str, float]
+    basis: str
+
+
+class PlanList(Answer, Generic[T]):
+    """A list of a plan: all are counted, at most 200 are listed."""
+
+    total: int
+    items: list[T]
+
+    @classmethod
+    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
+        return f"Plan{params[0].__name__}List"
+
+
+class ForkPlan(Answer):
+    """What a fork would reuse, run again, repeat and cost. Nothing was started."""
+
+    run: str
+    seq: int = Field(description="Where it would be cut.")
+    moved: bool = Field(
+        description="Whether that is another event than the one asked for: before a decision."
+    )
+    version: int
+    replaced: list[str] = Field(description="Tasks whose output would be another one.")
+    completed: list[str] = Field(description="Tasks open at the cut that would complete with what is given.")
+    reused: PlanList[PlannedTask] = Field(
+        description="Tasks whose results are shared and not computed again."
+    )
+    starts: PlanList[PlannedTask] = Field(description="Tasks that the fork begins with.")
+    later: PlanList[PlannedTask] = Field(
+        description="Tasks of this run behind them that the fork may come to again."
+    )
+    new: PlanList[PlannedNode] = Field(
+        description="Nodes that the fork may come to, although this run didn't."
+    )
+    repeats: PlanList[Repeat] = Field(description="What would be done to the world again.")
+    repeated_effects: RepeatedEffects
+    children: PlanList[PlannedChild]
+    children_unread: int = Field(description="Child runs beyond the first 100, whose effects aren't counted.")
+    estimate: Estimate
+    sentence: str = Field(
+        examples=["2 tasks are reused; `b` starts at once, and what follows; 1 write effect would repeat."]
+    )
+
+
 class WorkflowSummary(Answer):
     """A line in the list of workflows."""
 
@@ -527,26 +633,58 @@ class Nothing(RequestBody):
     """An empty object."""
 
 
-class ForkPatch(RequestBody):
-    """What the fork does differently."""
+class ForkChanges(RequestBody):
+    """What the fork does differently; every field may be left out."""
 
     input: Any = Field(default=None, description="Another input. Left out: the parent's.")
-    variables: dict[str, Any] | None = Field(default=None, description="Other values of variables, by name.")
+    vars: dict[str, Any] | None = Field(default=None, description="Other values of variables, by name.")
+    outputs: dict[str, Any] | None = Field(
+        default=None,
+        description="Other outputs of tasks, by path: of one that has completed and that nothing has built on yet, "
+        "or of one that is open or failed at the cut, which then completes with it.",
+        examples=[{"fetch@2": {"rows": []}}],
+    )
+    decisions: dict[str, str | list[str]] | None = Field(
+        default=None,
+        description="Other routes of tasks, by path: a node id or label, a list of them, or [] for the end of the "
+        "path. The fork is cut before the task completed.",
+        examples=[{"step_route_user": "step_standard_process"}],
+    )
     version: int | None = Field(
         default=None, ge=1, le=2**31 - 1, description="Another version of the workflow."
     )
-
-
-class ForkRun(RequestBody):
-    """Where to cut, and what is to be different from there."""
-
-    seq: int = Field(
-        ge=1, le=2**53, description="The last event that is kept; the end of its group is taken."
+    reason: str | None = Field(
+        default=None, max_length=2000, description="Why another route; it stands in the journal."
     )
-    patch: ForkPatch = Field(default_factory=ForkPatch)
+
+
+class ForkPatch(ForkChanges):
+    """The same under one name, as earlier clients write it."""
+
+    variables: dict[str, Any] | None = Field(default=None, description="Another word for `vars`.")
+
+
+class ForkRun(ForkChanges):
+    """Where to cut, and what is to be different."""
+
+    seq: int | None = Field(
+        default=None,
+        ge=1,
+        le=2**53,
+        description="The last event that both share: the end of a group. May be left out with `outputs` or "
+        "`decisions`: then it is the last at which they can be changed.",
+    )
+    patch: ForkPatch | None = Field(
+        default=None, description="The changes, if they don't stand beside `seq`."
+    )
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"seq": 6, "patch": {"variables": {"tries": 0}}}]}
+        json_schema_extra={
+            "examples": [
+                {"decisions": {"step_route_user": "step_standard_process"}, "reason": "what if?"},
+                {"seq": 6, "vars": {"tries": 0}},
+            ]
+        }
     )
 
 

@@ -1,6 +1,6 @@
 """`/runs`: find and read runs, and what a person may do to one."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -20,6 +20,7 @@ from orchestrator.api.params import (
     name_filter,
     problems,
 )
+from orchestrator.errors import UsageError
 from orchestrator.stores.contract import RunFilter
 
 router = APIRouter(prefix="/runs", tags=["runs"])
@@ -184,10 +185,36 @@ async def retry_run(request: Request, run_id: RunId) -> Response:
     openapi_extra=described.body(models.ForkRun, required=True),
 )
 async def fork_run(request: Request, run_id: RunId) -> Response:
-    """Start a new run that shares this one's history up to `seq`, and goes on with something different."""
+    """Start a new run that shares this one's history up to `seq`, and goes on with something different.
+
+    `POST .../fork/plan` with the same body says beforehand what that means.
+    """
+    seq, changes = await _fork_asked(request)
+    return JSONAnswer(await service_of(request).fork(run_id, seq=seq, patch=changes), 201)
+
+
+@router.post(
+    "/{run_id}/fork/plan",
+    operation_id="plan_fork",
+    summary="Plan a fork",
+    response_model=models.ForkPlan,
+    responses=_CHANGE,
+    openapi_extra=described.body(models.ForkRun, required=True),
+)
+async def plan_fork(request: Request, run_id: RunId) -> Response:
+    """What the fork would reuse, run again, repeat and cost. Nothing is started; refusals are those of the fork."""
+    seq, changes = await _fork_asked(request)
+    return JSONAnswer(await service_of(request).plan_fork(run_id, seq=seq, patch=changes))
+
+
+async def _fork_asked(request: Request) -> tuple[int | None, dict[str, Any]]:
     asked = await read(request, models.ForkRun, limit_bytes=value_limit(request))
-    patch = asked.patch.model_dump(exclude_unset=True)
-    return JSONAnswer(await service_of(request).fork(run_id, seq=asked.seq, patch=patch), 201)
+    changes = asked.model_dump(exclude_unset=True, exclude={"seq", "patch"})
+    nested = asked.patch.model_dump(exclude_unset=True) if asked.patch is not None else {}
+    twice = sorted(changes.keys() & nested.keys())
+    if twice:
+        raise UsageError(f"`{twice[0]}` is given twice, beside `patch` and in it")
+    return asked.seq, {**changes, **nested}
 
 
 @router.post(

@@ -13,7 +13,7 @@ def main() -> None:
     quickly.begin()
     try:
         from orchestrator.cli.app import app
-        from orchestrator.cli.runs import runs
+        from orchestrator.cli.travel import runs
 
         app.add_typer(runs)
         app(prog_name="orchestrator")

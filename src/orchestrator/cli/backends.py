@@ -53,8 +53,8 @@ class Runs(Protocol):
         """`pause`, `resume`, `cancel` or `retry`."""
         ...
 
-    def fork(self, run_id: str, *, seq: int, patch: Mapping[str, Any]) -> View:
-        """A new run that continues this one from `seq`."""
+    def fork(self, run_id: str, *, seq: int | None, patch: Mapping[str, Any], plan: bool) -> View:
+        """A new run that continues this one from `seq`; with `plan` only what that would mean."""
         ...
 
     def signal(self, run_id: str, name: str, payload: Any, *, key: str | None) -> View:
@@ -142,8 +142,9 @@ class OfServer:
         body = {"reason": reason} if reason is not None and action != "retry" else {}
         return self._client.post(f"/runs/{segment(run_id)}/{action}", body)
 
-    def fork(self, run_id: str, *, seq: int, patch: Mapping[str, Any]) -> View:
-        return self._client.post(f"/runs/{segment(run_id)}/fork", {"seq": seq, "patch": dict(patch)})
+    def fork(self, run_id: str, *, seq: int | None, patch: Mapping[str, Any], plan: bool) -> View:
+        path = f"/runs/{segment(run_id)}/fork" + ("/plan" if plan else "")
+        return self._client.post(path, {"seq": seq, **patch} if seq is not None else dict(patch))
 
     def signal(self, run_id: str, name: str, payload: Any, *, key: str | None) -> View:
         headers = {"Idempotency-Key": key} if key is not None else None
@@ -244,8 +245,9 @@ class OfStore:
     def change(self, run_id: str, action: str, *, reason: str | None) -> View:
         return self._run(getattr(self._service, action)(run_id, reason=reason))
 
-    def fork(self, run_id: str, *, seq: int, patch: Mapping[str, Any]) -> View:
-        return self._run(self._service.fork(run_id, seq=seq, patch=patch))
+    def fork(self, run_id: str, *, seq: int | None, patch: Mapping[str, Any], plan: bool) -> View:
+        act = self._service.plan_fork if plan else self._service.fork
+        return self._run(act(run_id, seq=seq, patch=patch))
 
     def signal(self, run_id: str, name: str, payload: Any, *, key: str | None) -> View:
         return self._run(self._service.signal(run_id, name, payload, idempotency_key=key))

@@ -42,7 +42,8 @@ def _usage(message: str) -> Refused:
     return Refused(message, exit=Exit.USAGE, code="usage")
 
 
-def _connect(server: str | None, store: str | None) -> Any:
+def connected(server: str | None, store: str | None) -> Any:
+    """The runs that a command is about, for a `with`."""
     from orchestrator.cli.backends import connect
 
     return connect(server=server, store=store)
@@ -81,7 +82,7 @@ def list_(
             "limit": limit,
             "cursor": cursor,
         }
-        with _connect(server, store) as at:
+        with connected(server, store) as at:
             page = at.list(query=query)
         if as_json:
             say_json(page)
@@ -111,7 +112,7 @@ def _waits(run: Mapping[str, Any]) -> str:
 def show(run_id: RunId, server: Server = None, store: Store = None, as_json: Json = False) -> None:
     """Show a run: how it stands, what it waits for, its tasks, its output."""
     with expected_errors(as_json=as_json):
-        with _connect(server, store) as at:
+        with connected(server, store) as at:
             run, tasks, explained = at.get(run_id), at.tasks(run_id), at.explain(run_id)
         if as_json:
             say_json({"run": run, "tasks": list(tasks), "explain": explained})
@@ -174,7 +175,7 @@ def tail(
 
     A server that is started again in between is waited for; nothing is missed, nothing comes twice.
     """
-    with expected_errors(as_json=as_json), _connect(server, store) as at:
+    with expected_errors(as_json=as_json), connected(server, store) as at:
         if follow:
             for event, data in at.follow(run_id, after=after):
                 if as_json:
@@ -203,7 +204,8 @@ def _say_told(event: str, data: Mapping[str, Any]) -> None:
     say(console.clean(f"{at:12}  {seq}  {loud}{text}"))
 
 
-def _say_run(run: Mapping[str, Any], done: str, *, as_json: bool) -> None:
+def say_run(run: Mapping[str, Any], done: str, *, as_json: bool) -> None:
+    """What became of the run that a command changed."""
     if as_json:
         say_json(run)
         return
@@ -222,9 +224,9 @@ def _change(
     as_json: bool,
 ) -> None:
     with expected_errors(as_json=as_json):
-        with _connect(server, store) as at:
+        with connected(server, store) as at:
             run = at.change(run_id, action, reason=reason)
-        _say_run(run, done, as_json=as_json)
+        say_run(run, done, as_json=as_json)
 
 
 @runs.command(epilog="\b\nExample:  orchestrator runs pause run_1m7q0 --reason 'wait for the fix'")
@@ -258,42 +260,6 @@ def retry(run_id: RunId, server: Server = None, store: Store = None, as_json: Js
 
 
 @runs.command(
-    epilog="""\b\nExample:  orchestrator runs fork run_1m7q0 --seq 8 --input '{"user_type": "standard"}'"""
-)
-def fork(
-    run_id: RunId,
-    seq: Annotated[
-        int, typer.Option("--seq", min=1, help="The last event that both share: the end of a group.")
-    ],
-    given: Annotated[str | None, typer.Option("--input", metavar="JSON|@FILE", help="Another input.")] = None,
-    var: Annotated[
-        list[str] | None, typer.Option("--var", metavar="NAME=JSON", help="Another value of a variable.")
-    ] = None,
-    version: Annotated[
-        int | None, typer.Option("--version", min=1, help="Another version of the workflow.")
-    ] = None,
-    server: Server = None,
-    store: Store = None,
-    as_json: Json = False,
-) -> None:
-    """Start a new run that shares this one's history up to an event, and goes on differently."""
-    with expected_errors(as_json=as_json):
-        patch: dict[str, Any] = {}
-        if given is not None:
-            patch["input"] = console.read_json(given, option="--input")
-        if var:
-            values = console.pairs(var, option="--var")
-            patch["variables"] = {
-                name: console.read_json(text, option=f"--var {name}") for name, text in values.items()
-            }
-        if version is not None:
-            patch["version"] = version
-        with _connect(server, store) as at:
-            run = at.fork(run_id, seq=seq, patch=patch)
-        _say_run(run, f"continues {run_id} from event {seq}", as_json=as_json)
-
-
-@runs.command(
     epilog="""\b\nExample:  orchestrator runs signal run_1m7q0 decision --payload '{"approved": true}'"""
 )
 def signal(
@@ -312,7 +278,7 @@ def signal(
     """Send a signal to a run, for whoever in it waits, or will wait, for it."""
     with expected_errors(as_json=as_json):
         value = console.read_json(payload, option="--payload") if payload is not None else None
-        with _connect(server, store) as at:
+        with connected(server, store) as at:
             taken = at.signal(run_id, name, value, key=key)
         if as_json:
             say_json(taken)
@@ -342,6 +308,6 @@ def resolve(
         if action not in ACTIONS:
             raise _usage(f"{action}: a task in doubt is resolved by {', '.join(ACTIONS)}")
         value = console.read_json(output, option="--output") if output is not None else None
-        with _connect(server, store) as at:
+        with connected(server, store) as at:
             run = at.resolve(run_id, path, action, output=value, message=message)
-        _say_run(run, f"has the word about {path}: {action}", as_json=as_json)
+        say_run(run, f"has the word about {path}: {action}", as_json=as_json)

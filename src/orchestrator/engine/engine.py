@@ -7,7 +7,7 @@ import asyncio
 import random
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.attempts.live import LiveTasks
@@ -20,10 +20,10 @@ from orchestrator.engine.runs.actor import Accepted, Item, RunActor, restore
 from orchestrator.engine.runs.committer import Committer
 from orchestrator.engine.runs.definitions import Definitions
 from orchestrator.errors import Conflict, NotFound, StoreUnavailable
-from orchestrator.kernel.apply import apply
+from orchestrator.kernel.apply import fold
 from orchestrator.kernel.commands import Command, ForkRun, StartRun
 from orchestrator.kernel.events import Event, RunStarted, decode
-from orchestrator.kernel.state import RunState, decode_state, encode_state
+from orchestrator.kernel.state import RunState
 from orchestrator.kernel.values import Payload
 from orchestrator.sdk.registry import Registry
 from orchestrator.stores.contract import Blob, Granted, RunAdvanced, Store, Wake
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.attempts.worker import Worker
 
 ACTORS_IDLE_MAX = 256
+EVENTS_AT_ONCE = 1_000
 _CREATE_TRIES = 100
 
 Observer = Callable[[RunState, Sequence[Event]], None]
@@ -161,44 +162,25 @@ class Engine:
             return accepted.state, True
         raise StoreUnavailable(f"run {command.run_id} could not be started: it is asked for without end")
 
-    async def fork(
-        self,
-        parent_run: str,
-        *,
-        seq: int,
-        run_id: str,
-        input: Payload | None = None,
-        variables: Mapping[str, Payload] | None = None,
-        version: int | None = None,
-        blobs: Sequence[Blob] = (),
-    ) -> RunState:
-        """A new run that continues the parent's state at `seq`, the end of one of its groups.
+    async def fork(self, command: ForkRun, *, blobs: Sequence[Blob] = ()) -> RunState:
+        """A new run that continues the parent's state at `command.seq`, the end of one of its groups.
 
         Raises:
-            NotFound: no such run, or version. Conflict: `seq` isn't the end of a group.
+            NotFound: no such run, or version. Conflict: `seq` isn't the end of a group, or the kernel's refusal.
         """
-        parent = await self.state_at(parent_run, seq)
-        if parent.seq != seq:
-            raise Conflict(
-                f"event {seq} of run {parent_run} is not the end of a group; the one before ends at {parent.seq}",
-                reason="not_a_group_boundary",
-            )
-        state = decode_state(encode_state(parent))
-        state.seq = 0
+        state = await self.state_at_end_of(command.parent_run, command.seq)
         definition = await self.definitions.get(
-            state.workflow, version or state.version, namespace=state.namespace
+            state.workflow, command.version or state.version, namespace=state.namespace
         )
-        actor = self.actor(run_id)
+        state.seq = 0
+        actor = self.actor(command.run_id)
         actor.adopt(state, definition)
-        command = ForkRun(
-            run_id=run_id,
-            parent_run=parent_run,
-            seq=seq,
-            version=version,
-            input=input,
-            variables=dict(variables or {}),
-        )
-        return (await actor.ask(command, blobs=blobs, impatient=True)).state
+        try:
+            return (await actor.ask(command, blobs=blobs, impatient=True)).state
+        except Conflict:
+            self._actors.pop(command.run_id, None)  # there is no such run
+            self._resting.pop(command.run_id, None)
+            raise
 
     def stash_blobs(self, run_id: str, blobs: Sequence[Blob]) -> None:
         """Blobs that the run's first commit takes along."""
@@ -224,30 +206,48 @@ class Engine:
         Raises:
             NotFound: there is no such run.
         """
-        events = [decode(line) for line in await self._whole_journal(run_id, seq)]
-        if not events:
-            raise NotFound("run", run_id)
-        first = events[0]
-        state = RunState()
-        if isinstance(first, RunStarted) and first.forked_from is not None:
-            state = await self.state_at(first.forked_from.run, first.forked_from.seq)
-            state.seq = 0
-        following = await self.store.read_journal(run_id, after=events[-1].seq, limit=1)
-        cut = decode(following[0]).group if following else events[-1].seq + 1
-        for event in events:
-            if event.seq >= cut:
-                break
-            apply(state, event)
+        state, held = RunState(), list[Event]()
+        after = 0
+        while True:
+            lines = await self.store.read_journal(run_id, after=after, limit=EVENTS_AT_ONCE)
+            if after == 0:
+                state = await self._first_state(run_id, lines)
+            for line in lines:
+                event = decode(line)
+                if held and held[0].group != event.group:
+                    fold(state, held)
+                    held = []
+                if event.seq > seq:
+                    return state
+                held.append(event)
+            after += len(lines)
+            if len(lines) < EVENTS_AT_ONCE:
+                return fold(state, held)
+
+    async def state_at_end_of(self, run_id: str, seq: int) -> RunState:
+        """The state at `seq`, a copy.
+
+        Raises:
+            NotFound: there is no such run. Conflict: `seq` isn't the end of a group (`not_a_group_boundary`).
+        """
+        state = await self.state_at(run_id, seq)
+        if state.seq != seq:
+            raise Conflict(
+                f"event {seq} of run {run_id} is not the end of a group; the one before ends at {state.seq}",
+                reason="not_a_group_boundary",
+            )
         return state
 
-    async def _whole_journal(self, run_id: str, seq: int) -> list[bytes]:
-        lines: list[bytes] = []
-        while len(lines) < seq:
-            more = await self.store.read_journal(run_id, after=len(lines), limit=min(1000, seq - len(lines)))
-            if not more:
-                break
-            lines.extend(more)
-        return lines
+    async def _first_state(self, run_id: str, lines: Sequence[bytes]) -> RunState:
+        """What the run's first event is applied to: nothing, or, of a fork, its parent's state at the cut."""
+        if not lines:
+            raise NotFound("run", run_id)
+        first = decode(lines[0])
+        if not isinstance(first, RunStarted) or first.forked_from is None:
+            return RunState()
+        state = await self.state_at(first.forked_from.run, first.forked_from.seq)
+        state.seq = 0
+        return state
 
     def encode(self, value: Any, *, run_id: str) -> tuple[Payload, list[Blob]]:
         """A value as a payload of the run, and the blob to commit with it. Raises OutputNotStorable."""

@@ -107,7 +107,11 @@ class FakeService:
         self._note("pause", run_id=run_id, reason=reason)
         return run_view(run_id, status="paused")
 
-    async def fork(self, run_id: str, *, seq: int, patch: dict[str, Any]) -> dict[str, Any]:
+    async def plan_fork(self, run_id: str, *, seq: int | None, patch: dict[str, Any]) -> dict[str, Any]:
+        self._note("plan_fork", run_id=run_id, seq=seq, patch=patch)
+        return {"run": run_id}
+
+    async def fork(self, run_id: str, *, seq: int | None, patch: dict[str, Any]) -> dict[str, Any]:
         self._note("fork", run_id=run_id, seq=seq, patch=patch)
         return run_view("r2", forked_from={"run": run_id, "seq": seq})
 

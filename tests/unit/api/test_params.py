@@ -1,5 +1,7 @@
 """Parameters: what can't be meant is refused by name, and what is meant reaches the engine."""
 
+from typing import Any
+
 import httpx2
 import pytest
 
@@ -158,8 +160,20 @@ async def test_a_fork_hands_on_only_what_was_given(client: httpx2.AsyncClient, s
         await client.post("/api/v1/runs/r1/fork", json={"seq": 2, "patch": {"input": None}})
     ).status_code == 201
     assert (await client.post("/api/v1/runs/r1/fork", json={"seq": 2})).status_code == 201
-    assert [call[1]["patch"] for call in service.calls] == [{"input": None}, {}]
-    assert (await client.post("/api/v1/runs/r1/fork", json={"patch": {}})).status_code == 422
+    decided: dict[str, Any] = {"decisions": {"a": "b", "c@2": []}, "outputs": {"a": None}}
+    assert (await client.post("/api/v1/runs/r1/fork", json=decided)).status_code == 201
+    assert (await client.post("/api/v1/runs/r1/fork/plan", json={"vars": {"x": 1}})).status_code == 200
+    assert [(name, call["seq"], call["patch"]) for name, call in service.calls] == [
+        ("fork", 2, {"input": None}),
+        ("fork", 2, {}),
+        ("fork", None, decided),
+        ("plan_fork", None, {"vars": {"x": 1}}),
+    ]
+    wrong: list[dict[str, Any]] = [{"seq": 0}, {"decisions": {"a": 1}}, {"variables": {}}]
+    for body in wrong:
+        assert (await client.post("/api/v1/runs/r1/fork", json=body)).status_code == 422, body
+    twice = {"input": 1, "patch": {"input": 2}}
+    assert (await client.post("/api/v1/runs/r1/fork", json=twice)).status_code == 400
 
 
 async def test_not_ready_is_503_with_the_checks(client: httpx2.AsyncClient) -> None:

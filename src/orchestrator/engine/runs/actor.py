@@ -292,6 +292,7 @@ class RunActor:
                 # Here and not later: what can't be written down is the fault of this command alone.
                 item.lines = [encode(event) for event in item.events]
             except (Conflict, LimitExceeded) as refusal:
+                # A fork is decided on a state of its own, which nobody else can have moved on.
                 if not (self._fresh or item.rechecked or isinstance(item.command, ForkRun)):
                     item.rechecked = True
                     self._rechecks.append(item)

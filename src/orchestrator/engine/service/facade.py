@@ -16,6 +16,7 @@ from orchestrator.engine.runs.ids import new_run_id
 from orchestrator.engine.service import health, inputs
 from orchestrator.engine.service.catalog import Catalog
 from orchestrator.engine.service.starting import Asked, start
+from orchestrator.engine.travel.forks import Forks, changes_of
 from orchestrator.engine.views import runs as views
 from orchestrator.engine.views import tasks as task_views
 from orchestrator.engine.views import workflows as workflow_views
@@ -28,12 +29,11 @@ from orchestrator.errors import Conflict, NotFound, UsageError
 from orchestrator.kernel import commands as c
 from orchestrator.kernel.runs import active_us
 from orchestrator.kernel.status import RunStatus
-from orchestrator.kernel.values import Payload
 from orchestrator.model.definition import Definition
 from orchestrator.model.nearest import Nearest
 from orchestrator.model.schema import workflow_schema
 from orchestrator.sdk.outbox import Outbox
-from orchestrator.stores.contract import Blob, QueueRow, RunFilter, RunRow, TaskKind
+from orchestrator.stores.contract import QueueRow, RunFilter, RunRow, TaskKind
 
 JOURNAL_PAGE = 1_000
 JOURNAL_SCANNED_MAX = 20_000
@@ -58,6 +58,7 @@ class Service:
             slow_poll_seconds=engine.config.slow_poll_seconds,
             summarise=self._summarise,
         )
+        self._forks = Forks(engine, namespace=self._namespace)
         self._catalog = Catalog(engine, namespace=self._namespace, summarise=self._summarise)
         self._started_us = 0
 
@@ -368,42 +369,33 @@ class Service:
             raise
         return await self.get_run(run_id)
 
-    async def fork(self, run_id: str, *, seq: int, patch: Mapping[str, Any] | None = None) -> View:
+    async def fork(
+        self, run_id: str, *, seq: int | None = None, patch: Mapping[str, Any] | None = None
+    ) -> View:
         """A new run that shares this one's history up to `seq`, the end of a group, and goes on differently.
 
-        `patch` may hold `input`, `variables` and `version`.
+        `patch` may hold `input`, `vars`, `version`, and of the past `outputs` (values by task path) and `decisions`
+        (routes by task path), with a `reason`. With one of the latter `seq` may be left out: then the cut is the last
+        one that allows them. A decision is changed by cutting before it was made.
 
         Raises:
-            NotFound: there is no such run, or version. UsageError: no such seq, or an unknown part of the patch.
-            Conflict: `seq` isn't the end of a group. InvalidInput: the input doesn't fit.
+            NotFound: there is no such run, task or version. UsageError: no such seq, or an unknown part of the patch.
+            Conflict: `seq` isn't the end of a group, or the patch can't be made there (`fork_patch`,
+                `route_not_allowed`, `fork_version`). InvalidInput: the input doesn't fit.
         """
         row = await self._row(run_id)
-        given = dict(patch or {})
-        unknown = given.keys() - {"input", "variables", "version"}
-        if unknown:
-            raise UsageError(
-                f"a fork can change input, variables and version, not {', '.join(sorted(unknown))}"
-            )
-        if not 1 <= seq <= row.seq:
-            raise UsageError(f"run {run_id} has events 1 to {row.seq:,}, and none with seq {seq:,}")
-        version: int | None = given.get("version")
-        pinned_to = await self._definition_named(row.index.workflow, version or row.index.version)
-        new_id = new_run_id(self.engine.now_us())
-        blobs: list[Blob] = []
-        payload: Payload | None = None
-        if "input" in given:
-            await asyncio.to_thread(inputs.check_input, given["input"], pinned_to.input_schema)
-            payload, blobs = inputs.encode(self.engine, given["input"], run_id=new_id, what="input")
-        variables: dict[str, Payload] = {}
-        values: Mapping[str, Any] = given.get("variables") or {}
-        for name, value in values.items():
-            inputs.check_input(value, None)
-            variables[name], more = inputs.encode(self.engine, value, run_id=new_id, what=f"variable {name}")
-            blobs.extend(more)
-        await self.engine.fork(
-            run_id, seq=seq, run_id=new_id, input=payload, variables=variables, version=version, blobs=blobs
-        )
-        return await self.get_run(new_id)
+        return await self.get_run(await self._forks.start(row, seq=seq, changes=changes_of(patch or {})))
+
+    async def plan_fork(
+        self, run_id: str, *, seq: int | None = None, patch: Mapping[str, Any] | None = None
+    ) -> View:
+        """What such a fork would reuse, run again, repeat and cost. Nothing is started, nothing kept.
+
+        Raises:
+            As `fork`, in the same words.
+        """
+        row = await self._row(run_id)
+        return await self._forks.plan(row, seq=seq, changes=changes_of(patch or {}))
 
     # --- the rest -------------------------------------------------------------------------------------------------
 
