@@ -2,7 +2,7 @@
 
 import type { Client, ClientMeta, Options as Options2, RequestResult, ServerSentEventsResult, TDataShape } from './client';
 import { client } from './client.gen';
-import type { CancelRunData, CancelRunErrors, CancelRunResponses, CloseSessionData, CloseSessionResponses, DeleteWorkflowData, DeleteWorkflowErrors, DeleteWorkflowResponses, ExplainRunData, ExplainRunErrors, ExplainRunResponses, FollowRunData, FollowRunErrors, FollowRunResponse, FollowRunResponses, FollowRunsData, FollowRunsErrors, FollowRunsResponse, FollowRunsResponses, ForkRunData, ForkRunErrors, ForkRunResponses, GetHealthData, GetHealthResponses, GetReadinessData, GetReadinessErrors, GetReadinessResponses, GetRunData, GetRunErrors, GetRunResponses, GetRunStateData, GetRunStateErrors, GetRunStateResponses, GetSessionData, GetSessionResponses, GetSystemData, GetSystemErrors, GetSystemResponses, GetTaskData, GetTaskErrors, GetTaskResponses, GetWorkflowData, GetWorkflowErrors, GetWorkflowResponses, GetWorkflowSchemaData, GetWorkflowSchemaErrors, GetWorkflowSchemaResponses, GetWorkflowVersionData, GetWorkflowVersionErrors, GetWorkflowVersionResponses, ListNodeClassesData, ListNodeClassesErrors, ListNodeClassesResponses, ListOutboxData, ListOutboxErrors, ListOutboxResponses, ListRunsData, ListRunsErrors, ListRunsResponses, ListTasksData, ListTasksErrors, ListTasksResponses, ListWorkflowsData, ListWorkflowsErrors, ListWorkflowsResponses, ListWorkflowVersionsData, ListWorkflowVersionsErrors, ListWorkflowVersionsResponses, OpenSessionData, OpenSessionErrors, OpenSessionResponses, PauseRunData, PauseRunErrors, PauseRunResponses, ReadJournalData, ReadJournalErrors, ReadJournalResponses, ResolveTaskData, ResolveTaskErrors, ResolveTaskResponses, ResumeRunData, ResumeRunErrors, ResumeRunResponses, RetryRunData, RetryRunErrors, RetryRunResponses, SaveWorkflowData, SaveWorkflowErrors, SaveWorkflowResponses, SignalRunData, SignalRunErrors, SignalRunResponses, StartRunData, StartRunErrors, StartRunResponses, ValidateWorkflowData, ValidateWorkflowErrors, ValidateWorkflowResponses } from './types.gen';
+import type { CancelRunData, CancelRunErrors, CancelRunResponses, CloseSessionData, CloseSessionResponses, DeleteWorkflowData, DeleteWorkflowErrors, DeleteWorkflowResponses, ExplainRunData, ExplainRunErrors, ExplainRunResponses, FollowRunData, FollowRunErrors, FollowRunResponse, FollowRunResponses, FollowRunsData, FollowRunsErrors, FollowRunsResponse, FollowRunsResponses, ForkRunData, ForkRunErrors, ForkRunResponses, GetHealthData, GetHealthResponses, GetReadinessData, GetReadinessErrors, GetReadinessResponses, GetRunData, GetRunErrors, GetRunResponses, GetRunStateData, GetRunStateErrors, GetRunStateResponses, GetSessionData, GetSessionResponses, GetSystemData, GetSystemErrors, GetSystemResponses, GetTaskData, GetTaskErrors, GetTaskResponses, GetWorkflowData, GetWorkflowErrors, GetWorkflowResponses, GetWorkflowSchemaData, GetWorkflowSchemaErrors, GetWorkflowSchemaResponses, GetWorkflowVersionData, GetWorkflowVersionErrors, GetWorkflowVersionResponses, ListNodeClassesData, ListNodeClassesErrors, ListNodeClassesResponses, ListOutboxData, ListOutboxErrors, ListOutboxResponses, ListRunsData, ListRunsErrors, ListRunsResponses, ListTasksData, ListTasksErrors, ListTasksResponses, ListWorkflowsData, ListWorkflowsErrors, ListWorkflowsResponses, ListWorkflowVersionsData, ListWorkflowVersionsErrors, ListWorkflowVersionsResponses, OpenSessionData, OpenSessionErrors, OpenSessionResponses, PauseRunData, PauseRunErrors, PauseRunResponses, PlanForkData, PlanForkErrors, PlanForkResponses, ReadJournalData, ReadJournalErrors, ReadJournalResponses, ResolveTaskData, ResolveTaskErrors, ResolveTaskResponses, ResumeRunData, ResumeRunErrors, ResumeRunResponses, RetryRunData, RetryRunErrors, RetryRunResponses, SaveWorkflowData, SaveWorkflowErrors, SaveWorkflowResponses, SignalRunData, SignalRunErrors, SignalRunResponses, StartRunData, StartRunErrors, StartRunResponses, ValidateWorkflowData, ValidateWorkflowErrors, ValidateWorkflowResponses } from './types.gen';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -476,6 +476,8 @@ export const retryRun = <ThrowOnError extends boolean = false>(options: Options<
  * Fork a run
  *
  * Start a new run that shares this one's history up to `seq`, and goes on with something different.
+ *
+ * `POST .../fork/plan` with the same body says beforehand what that means.
  */
 export const forkRun = <ThrowOnError extends boolean = false>(options: Options<ForkRunData, ThrowOnError>): RequestResult<ForkRunResponses, ForkRunErrors, ThrowOnError> => (options.client ?? client).post<ForkRunResponses, ForkRunErrors, ThrowOnError>({
     security: [
@@ -488,6 +490,29 @@ export const forkRun = <ThrowOnError extends boolean = false>(options: Options<F
         }
     ],
     url: '/api/v1/runs/{run_id}/fork',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Plan a fork
+ *
+ * What the fork would reuse, run again, repeat and cost. Nothing is started; refusals are those of the fork.
+ */
+export const planFork = <ThrowOnError extends boolean = false>(options: Options<PlanForkData, ThrowOnError>): RequestResult<PlanForkResponses, PlanForkErrors, ThrowOnError> => (options.client ?? client).post<PlanForkResponses, PlanForkErrors, ThrowOnError>({
+    security: [
+        { scheme: 'bearer', type: 'http' },
+        { name: 'X-API-Key', type: 'apiKey' },
+        {
+            in: 'cookie',
+            name: 'orchestrator_session',
+            type: 'apiKey'
+        }
+    ],
+    url: '/api/v1/runs/{run_id}/fork/plan',
     ...options,
     headers: {
         'Content-Type': 'application/json',

@@ -119,6 +119,32 @@ export type Decision = {
 export type EffectName = 'pure' | 'read' | 'write' | 'irreversible';
 
 /**
+ * Estimate
+ *
+ * What the fork would take, by what was recorded.
+ */
+export type Estimate = {
+    /**
+     * Tasks
+     */
+    tasks: number;
+    /**
+     * Cost Usd
+     */
+    cost_usd: number;
+    /**
+     * Usage
+     */
+    usage: {
+        [key: string]: number;
+    };
+    /**
+     * Basis
+     */
+    basis: string;
+};
+
+/**
  * Explanation
  *
  * What a run waits for, in a sentence and as data.
@@ -174,7 +200,7 @@ export type Fault = {
 /**
  * ForkPatch
  *
- * What the fork does differently.
+ * The same under one name, as earlier clients write it.
  */
 export type ForkPatch = {
     /**
@@ -184,12 +210,28 @@ export type ForkPatch = {
      */
     input?: unknown;
     /**
-     * Variables
+     * Vars
      *
      * Other values of variables, by name.
      */
-    variables?: {
+    vars?: {
         [key: string]: unknown;
+    } | null;
+    /**
+     * Outputs
+     *
+     * Other outputs of tasks, by path: of one that has completed and that nothing has built on yet, or of one that is open or failed at the cut, which then completes with it.
+     */
+    outputs?: {
+        [key: string]: unknown;
+    } | null;
+    /**
+     * Decisions
+     *
+     * Other routes of tasks, by path: a node id or label, a list of them, or [] for the end of the path. The fork is cut before the task completed.
+     */
+    decisions?: {
+        [key: string]: string | Array<string>;
     } | null;
     /**
      * Version
@@ -197,21 +239,153 @@ export type ForkPatch = {
      * Another version of the workflow.
      */
     version?: number | null;
+    /**
+     * Reason
+     *
+     * Why another route; it stands in the journal.
+     */
+    reason?: string | null;
+    /**
+     * Variables
+     *
+     * Another word for `vars`.
+     */
+    variables?: {
+        [key: string]: unknown;
+    } | null;
+};
+
+/**
+ * ForkPlan
+ *
+ * What a fork would reuse, run again, repeat and cost. Nothing was started.
+ */
+export type ForkPlan = {
+    /**
+     * Run
+     */
+    run: string;
+    /**
+     * Seq
+     *
+     * Where it would be cut.
+     */
+    seq: number;
+    /**
+     * Moved
+     *
+     * Whether that is another event than the one asked for: before a decision.
+     */
+    moved: boolean;
+    /**
+     * Version
+     */
+    version: number;
+    /**
+     * Replaced
+     *
+     * Tasks whose output would be another one.
+     */
+    replaced: Array<string>;
+    /**
+     * Completed
+     *
+     * Tasks open at the cut that would complete with what is given.
+     */
+    completed: Array<string>;
+    /**
+     * Tasks whose results are shared and not computed again.
+     */
+    reused: PlanListPlannedTask;
+    /**
+     * Tasks that the fork begins with.
+     */
+    starts: PlanListPlannedTask;
+    /**
+     * Tasks of this run behind them that the fork may come to again.
+     */
+    later: PlanListPlannedTask;
+    /**
+     * Nodes that the fork may come to, although this run didn't.
+     */
+    new: PlanListPlannedNode;
+    /**
+     * What would be done to the world again.
+     */
+    repeats: PlanListRepeat;
+    repeated_effects: RepeatedEffects;
+    children: PlanListPlannedChild;
+    /**
+     * Children Unread
+     *
+     * Child runs beyond the first 100, whose effects aren't counted.
+     */
+    children_unread: number;
+    estimate: Estimate;
+    /**
+     * Sentence
+     */
+    sentence: string;
 };
 
 /**
  * ForkRun
  *
- * Where to cut, and what is to be different from there.
+ * Where to cut, and what is to be different.
  */
 export type ForkRun = {
     /**
+     * Input
+     *
+     * Another input. Left out: the parent's.
+     */
+    input?: unknown;
+    /**
+     * Vars
+     *
+     * Other values of variables, by name.
+     */
+    vars?: {
+        [key: string]: unknown;
+    } | null;
+    /**
+     * Outputs
+     *
+     * Other outputs of tasks, by path: of one that has completed and that nothing has built on yet, or of one that is open or failed at the cut, which then completes with it.
+     */
+    outputs?: {
+        [key: string]: unknown;
+    } | null;
+    /**
+     * Decisions
+     *
+     * Other routes of tasks, by path: a node id or label, a list of them, or [] for the end of the path. The fork is cut before the task completed.
+     */
+    decisions?: {
+        [key: string]: string | Array<string>;
+    } | null;
+    /**
+     * Version
+     *
+     * Another version of the workflow.
+     */
+    version?: number | null;
+    /**
+     * Reason
+     *
+     * Why another route; it stands in the journal.
+     */
+    reason?: string | null;
+    /**
      * Seq
      *
-     * The last event that is kept; the end of its group is taken.
+     * The last event that both share: the end of a group. May be left out with `outputs` or `decisions`: then it is the last at which they can be changed.
      */
-    seq: number;
-    patch?: ForkPatch;
+    seq?: number | null;
+    /**
+     * The changes, if they don't stand beside `seq`.
+     */
+    patch?: ForkPatch | null;
 };
 
 /**
@@ -651,6 +825,142 @@ export type ParentTask = {
 };
 
 /**
+ * PlanPlannedChildList
+ */
+export type PlanListPlannedChild = {
+    /**
+     * Total
+     */
+    total: number;
+    /**
+     * Items
+     */
+    items: Array<PlannedChild>;
+};
+
+/**
+ * PlanPlannedNodeList
+ */
+export type PlanListPlannedNode = {
+    /**
+     * Total
+     */
+    total: number;
+    /**
+     * Items
+     */
+    items: Array<PlannedNode>;
+};
+
+/**
+ * PlanPlannedTaskList
+ */
+export type PlanListPlannedTask = {
+    /**
+     * Total
+     */
+    total: number;
+    /**
+     * Items
+     */
+    items: Array<PlannedTask>;
+};
+
+/**
+ * PlanRepeatList
+ */
+export type PlanListRepeat = {
+    /**
+     * Total
+     */
+    total: number;
+    /**
+     * Items
+     */
+    items: Array<Repeat>;
+};
+
+/**
+ * PlannedChild
+ *
+ * A child run that would be started again, as a new one.
+ */
+export type PlannedChild = {
+    /**
+     * Run
+     *
+     * The child run of this run.
+     */
+    run: string;
+    /**
+     * Workflow
+     */
+    workflow: string;
+    /**
+     * Path
+     *
+     * The task that waits for it.
+     */
+    path: string;
+    /**
+     * Tasks
+     */
+    tasks: number;
+    /**
+     * Repeated Effects
+     */
+    repeated_effects: {
+        [key: string]: number;
+    };
+    /**
+     * Cost Usd
+     */
+    cost_usd: number;
+};
+
+/**
+ * PlannedNode
+ *
+ * A node that the fork may come to, and this run didn't.
+ */
+export type PlannedNode = {
+    /**
+     * Node
+     */
+    node: string;
+    effect: EffectName;
+};
+
+/**
+ * PlannedTask
+ *
+ * A task in the plan of a fork.
+ */
+export type PlannedTask = {
+    /**
+     * Path
+     */
+    path: string;
+    /**
+     * Node
+     */
+    node: string;
+    effect: EffectName;
+    /**
+     * Was
+     *
+     * How it ended in this run: completed, skipped, failed, cancelled, or open; null: it isn't in it.
+     */
+    was: string | null;
+    /**
+     * Steps Kept
+     *
+     * Recorded steps that aren't done again.
+     */
+    steps_kept: Array<string>;
+};
+
+/**
  * Problem
  *
  * What went wrong, in the form of RFC 9457. `code` is stable; `detail` is for people.
@@ -712,6 +1022,59 @@ export type Reason = {
      * Reason
      */
     reason?: string | null;
+};
+
+/**
+ * Repeat
+ *
+ * An effect on the world that this run had, and the fork would have again.
+ */
+export type Repeat = {
+    /**
+     * Path
+     */
+    path: string;
+    /**
+     * Node
+     */
+    node: string;
+    /**
+     * `write` or `irreversible`: the strongest of the task and its steps.
+     */
+    effect: EffectName;
+    /**
+     * Steps
+     */
+    steps: Array<RepeatedStep>;
+};
+
+/**
+ * RepeatedEffects
+ *
+ * How many effects would repeat, those of child runs included.
+ */
+export type RepeatedEffects = {
+    /**
+     * Write
+     */
+    write: number;
+    /**
+     * Irreversible
+     */
+    irreversible: number;
+};
+
+/**
+ * RepeatedStep
+ *
+ * A step that would be taken again.
+ */
+export type RepeatedStep = {
+    /**
+     * Name
+     */
+    name: string;
+    effect: EffectName;
 };
 
 /**
@@ -3160,6 +3523,78 @@ export type ForkRunResponses = {
 };
 
 export type ForkRunResponse = ForkRunResponses[keyof ForkRunResponses];
+
+export type PlanForkData = {
+    body: ForkRun;
+    path: {
+        /**
+         * Run Id
+         *
+         * The run's id.
+         */
+        run_id: string;
+    };
+    query?: never;
+    url: '/api/v1/runs/{run_id}/fork/plan';
+};
+
+export type PlanForkErrors = {
+    /**
+     * Bad Request
+     */
+    400: Problem;
+    /**
+     * Unauthorized
+     */
+    401: Problem;
+    /**
+     * Forbidden
+     */
+    403: Problem;
+    /**
+     * Not Found
+     */
+    404: Problem;
+    /**
+     * Conflict
+     */
+    409: Problem;
+    /**
+     * Request Entity Too Large
+     */
+    413: Problem;
+    /**
+     * Unsupported Media Type
+     */
+    415: Problem;
+    /**
+     * Unprocessable Entity
+     */
+    422: Problem;
+    /**
+     * Too Many Requests
+     */
+    429: Problem;
+    /**
+     * Internal Server Error
+     */
+    500: Problem;
+    /**
+     * Service Unavailable
+     */
+    503: Problem;
+};
+
+export type PlanForkError = PlanForkErrors[keyof PlanForkErrors];
+
+export type PlanForkResponses = {
+    /**
+     * Successful Response
+     */
+    200: ForkPlan;
+};
+
+export type PlanForkResponse = PlanForkResponses[keyof PlanForkResponses];
 
 export type SignalRunData = {
     body?: Signal;
