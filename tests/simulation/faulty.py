@@ -15,10 +15,34 @@ from orchestrator.stores.contract import (
     HeartbeatAnswer,
     LoadedRun,
     Notice,
+    Outcome,
     Store,
     Wake,
 )
 from orchestrator.stores.memory import MemoryStore
+
+
+class Audit:
+    """Looks over the store's shoulder: what it accepts must stand on leases that are held, whatever it says itself."""
+
+    def __init__(self) -> None:
+        self.wrong: list[str] = []
+        self._accepted: set[str] = set()
+
+    async def commit(self, inner: MemoryStore, batch: Sequence[Commit]) -> list[CommitAnswer]:
+        """Hand the batch on, and look which leases were held just before."""
+        held = {(run, path): row.epoch for (run, path), row in inner._queue.items() if row.worker is not None}
+        answers = await inner.commit(batch)
+        for commit, answer in zip(batch, answers, strict=True):
+            if answer.outcome is not Outcome.OK or commit.commit_id in self._accepted:
+                continue
+            self._accepted.add(commit.commit_id)
+            for lease in commit.stands_on:
+                if held.get((commit.run_id, lease.path), lease.epoch) != lease.epoch:
+                    self.wrong.append(
+                        f"{commit.run_id}/{lease.path}: written with the old epoch {lease.epoch}"
+                    )
+        return answers
 
 
 class FaultyStore:
@@ -32,6 +56,8 @@ class FaultyStore:
         self.rng = rng
         self.rate = rate
         self.dead = False
+        self.audit = Audit()
+        self._thawed_at = 0.0
         self._never = asyncio.Event()
         self._count = count
         self._unsubscribe: list[Callable[[], None]] = []
@@ -45,9 +71,20 @@ class FaultyStore:
         for unsubscribe in self._unsubscribe:
             unsubscribe()
 
-    async def _before(self, call: str) -> None:
+    def freeze(self, until: float) -> None:
+        """Nothing goes to the store or comes from it until then (in seconds of the loop); it is late, not lost."""
+        self._thawed_at = until
+
+    async def _reach(self) -> None:
+        """Wait until the process can be heard; for ever if it was killed."""
+        loop = asyncio.get_running_loop()
+        while loop.time() < self._thawed_at:
+            await asyncio.sleep(self._thawed_at - loop.time())
         if self.dead:
             await self._never.wait()
+
+    async def _before(self, call: str) -> None:
+        await self._reach()
         draw = self.rng.random()
         if draw < self.rate / 2:
             self._count[f"{call}: error before"] = self._count.get(f"{call}: error before", 0) + 1
@@ -57,20 +94,18 @@ class FaultyStore:
             await asyncio.sleep(self.rng.uniform(0.001, 4.0))
         else:
             await asyncio.sleep(self.rng.uniform(0, 0.003))
-        if self.dead:
-            await self._never.wait()
+        await self._reach()
 
     async def _after(self, call: str, error: Exception) -> None:
         await asyncio.sleep(self.rng.uniform(0, 0.003))
-        if self.dead:
-            await self._never.wait()
+        await self._reach()
         if self.rng.random() < self.rate / 2:
             self._count[f"{call}: error after"] = self._count.get(f"{call}: error after", 0) + 1
             raise error
 
     async def commit(self, batch: Sequence[Commit]) -> list[CommitAnswer]:
         await self._before("commit")
-        answers = await self.inner.commit(batch)
+        answers = await self.audit.commit(self.inner, batch)
         await self._after("commit", CommitUnknown("simulated: the answer was lost"))
         return answers
 
@@ -110,7 +145,8 @@ class FaultyStore:
 
     def subscribe(self, callback: Callable[[Wake], None]) -> Callable[[], None]:
         def hear(wake: Wake) -> None:
-            if not self.dead and self.rng.random() >= self.rate:
+            frozen = asyncio.get_running_loop().time() < self._thawed_at
+            if not self.dead and not frozen and self.rng.random() >= self.rate:
                 callback(wake)
 
         unsubscribe = self.inner.subscribe(hear)

@@ -1,11 +1,14 @@
 """Node classes and workflows of the simulation: every construct of this release, with side effects that are counted."""
 
 import asyncio
+import contextlib
 import random
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 from pydantic import BaseModel
 
+from orchestrator.engine.attempts.context import TaskContext
 from orchestrator.errors import PermanentFailure, RetryLater
 from orchestrator.sdk.context import Context
 from orchestrator.sdk.effect import Effect
@@ -20,10 +23,27 @@ class Ledger:
 
     def __init__(self) -> None:
         self.effects: list[tuple[str, str, str]] = []
+        self.at_work: dict[tuple[str, str, int], set[str]] = {}
+        self.is_alive: Callable[[str], bool] = bool
+        self.wrong: list[str] = []
 
     def note(self, kind: str, run_and_path: str, key: str) -> None:
         """Something happened that can't be taken back."""
         self.effects.append((kind, run_and_path, key))
+
+    @contextlib.contextmanager
+    def working(self, ctx: Context) -> Iterator[None]:
+        """One attempt is at work in one process at a time; a process that was killed doesn't count."""
+        name = cast(TaskContext, ctx)._attempt.worker.name
+        who = self.at_work.setdefault((ctx.run_id, ctx.path, ctx.attempt), set())
+        others = [other for other in who if self.is_alive(other)]
+        if others and self.is_alive(name):
+            self.wrong.append(f"{ctx.path} of {ctx.run_id} runs in {name} and in {others} at once")
+        who.add(name)
+        try:
+            yield
+        finally:
+            who.discard(name)
 
     def count(self, kind: str, key: str) -> int:
         """How often it happened under this key."""
@@ -40,9 +60,10 @@ def build_registry(ledger: Ledger, rng: random.Random) -> Registry:
     @registry.register
     class Write(BaseNode):
         async def execute(self, params: Any, ctx: Context) -> Any:
-            await work()
-            ledger.note("write", f"{ctx.run_id}/{ctx.path}", ctx.idempotency_key)
-            await work()
+            with ledger.working(ctx):
+                await work()
+                ledger.note("write", f"{ctx.run_id}/{ctx.path}", ctx.idempotency_key)
+                await work()
             return {"path": ctx.path, "previous": [a.path for a in ctx.arrivals]}
 
     @registry.register
@@ -126,9 +147,10 @@ def build_registry(ledger: Ledger, rng: random.Random) -> Registry:
         effect = Effect.IRREVERSIBLE
 
         async def execute(self, params: Any, ctx: Context) -> Any:
-            await work()
-            ledger.note("pay", f"{ctx.run_id}/{ctx.path}", ctx.idempotency_key)
-            await work()
+            with ledger.working(ctx):
+                await work()
+                ledger.note("pay", f"{ctx.run_id}/{ctx.path}", ctx.idempotency_key)
+                await work()
             if rng.random() < 0.1:
                 raise OSError("the answer was lost")
             return "paid"
@@ -290,6 +312,9 @@ WORKFLOWS: dict[str, dict[str, Any]] = {
         "c": _node("Pure"),
     },
 }
+
+ONCE = ("chain", "diamond", "waits", "parent", "pays", "fails", "handles", "stops", "loses")
+"""The workflows whose every node runs at most once: no loop, and no join that runs on each arrival."""
 
 OUTPUTS: dict[str, Any] = {"loop": {"visits": "{{ nodes.b }}"}, "diamond": {"seen": "{{ vars.seen }}"}}
 

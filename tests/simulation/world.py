@@ -25,16 +25,16 @@ from orchestrator.kernel.commands import (
     RouteChoice,
     TaskPatch,
 )
-from orchestrator.kernel.events import Event, TaskCompleted, TaskFailed
+from orchestrator.kernel.events import Event, TaskCompleted, TaskFailed, TaskScheduled
 from orchestrator.kernel.state import RunState
 from orchestrator.kernel.status import TaskStatus
 from orchestrator.model.document import WorkflowDocument
 from orchestrator.stores.contract import RunFilter
 from orchestrator.stores.memory import MemoryStore
 from orchestrator.testing.clock import VirtualLoop, run_virtual
-from tests.simulation.faulty import FaultyStore, as_store
+from tests.simulation.faulty import Audit, FaultyStore, as_store
 from tests.simulation.invariants import check_run, doubts_retried, signal_keys
-from tests.simulation.workflows import WORKFLOWS, Ledger, build_registry, documents
+from tests.simulation.workflows import ONCE, WORKFLOWS, Ledger, build_registry, documents
 
 PROCESSES = 3
 CONFIG = EngineConfig(concurrency=4, drain_seconds=5.0, snapshot_every=10, reconcile_seconds=30.0)
@@ -52,6 +52,7 @@ class Outcome:
     faults: dict[str, int] = field(default_factory=dict[str, int])
     runs: int = 0
     kills: int = 0
+    freezes: int = 0
 
 
 class Process:
@@ -61,6 +62,7 @@ class Process:
         self.world = world
         self.name = name
         self.store = FaultyStore(world.store, world.rng, rate=world.rate, count=world.outcome.faults)
+        self.store.audit = world.audit
         clock = StoreClock(monotonic_us=world.loop.now_us)
         rng = random.Random(world.rng.getrandbits(64))
         self.engine = Engine(as_store(self.store), world.registry, config=CONFIG, clock=clock, rng=rng)
@@ -95,7 +97,9 @@ class World:
         self.rng = random.Random(seed)
         self.loop = loop
         self.store = MemoryStore(now_us=loop.now_us)
+        self.audit = Audit()
         self.ledger = Ledger()
+        self.ledger.is_alive = lambda name: all(process.name != name for process in self.killed)
         self.registry = build_registry(self.ledger, random.Random(self.rng.getrandbits(64)))
         self.outcome = Outcome()
         self.rate = self.rng.choice([0.0, 0.02, 0.1])
@@ -140,7 +144,9 @@ class World:
             await self.start_run()
         elif draw < 0.45:
             await self.kill_one()
-        elif draw < 0.5:
+        elif draw < 0.48:
+            self.freeze_one()
+        elif draw < 0.52:
             process = self.processes.pop(self.rng.randrange(len(self.processes)))
             await process.stop()
             await self.add_process()
@@ -164,6 +170,12 @@ class World:
         self.killed.append(process)
         self.outcome.kills += 1
         await self.add_process()
+
+    def freeze_one(self) -> None:
+        """SIGSTOP, or a cable pulled: a process is cut off for longer than its leases live, and comes back."""
+        process = self.rng.choice(self.processes)
+        process.store.freeze(self.loop.time() + self.rng.uniform(1, 3 * CONFIG.lease_seconds))
+        self.outcome.freezes += 1
 
     async def start_run(self) -> None:
         """Start a run; the id is known before, so a lost answer is asked for again."""
@@ -239,6 +251,8 @@ class World:
 
     async def check(self) -> None:
         """The invariants of every run that moved."""
+        assert not self.ledger.wrong, self.ledger.wrong
+        assert not self.audit.wrong, self.audit.wrong
         engine = self.processes[0].engine
         for row in (await self.store.list_runs(RunFilter(), limit=10_000)).items:
             if self.checked.get(row.run_id) != row.seq:
@@ -301,6 +315,7 @@ class World:
         for key in self.refused.get(run_id, ()):
             assert keys[key] == 0, "a refused signal is in the journal"
         retried = doubts_retried(events)
+        self._judge_keys(run_id)
         for kind, where, key in set(self.ledger.effects):
             run, _, path = where.partition("/")
             if run != run_id:
@@ -309,6 +324,9 @@ class World:
                 allowed = 1 + retried[path] + sum(e.kind == "run_retried" for e in events)
                 times = self.ledger.count(kind, key)
                 assert times <= allowed, f"{key} was paid {times} times, {allowed} are allowed"
+        if state.workflow in ONCE:
+            again = [e.path for e in events if isinstance(e, TaskScheduled) and e.visit > 1]
+            assert not again, f"{again} of a workflow without loops"
         for event in events:
             if isinstance(event, TaskCompleted) and not _resolved(event, events) and event.timing.worker:
                 node = WORKFLOWS[state.workflow][event.node]["class"]
@@ -318,6 +336,15 @@ class World:
                         f"{event.path} never happened"
                     )
         assert not state.status.live
+
+    def _judge_keys(self, run_id: str) -> None:
+        """Every attempt of a task calls the world under the same key."""
+        keys: dict[str, set[str]] = {}
+        for kind, where, key in self.ledger.effects:
+            if kind in ("write", "pay") and where.partition("/")[0] == run_id and "#" not in key:
+                keys.setdefault(where, set()).add(key)
+        several = {where: found for where, found in keys.items() if len(found) > 1}
+        assert not several, f"more than one idempotency key: {several}"
 
 
 def _resolved(event: TaskCompleted, events: list[Event]) -> bool:
