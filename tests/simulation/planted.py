@@ -14,7 +14,7 @@ from orchestrator.engine.attempts.attempt import Attempt
 from orchestrator.engine.attempts.context import TaskContext
 from orchestrator.engine.runs import actor, delivery
 from orchestrator.engine.runs.actor import RunActor
-from orchestrator.kernel import flow, handle, runs
+from orchestrator.kernel import handle, runs
 from orchestrator.kernel.commands import Command, DeliverSignal, StartTask
 from orchestrator.kernel.state import RunState, encode_state
 from orchestrator.kernel.tasks import waiting_for_signal
@@ -164,21 +164,6 @@ def a_lost_claim_is_not_given_back(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(MemoryStore, "heartbeat_blocking", heartbeat)
 
 
-def a_run_ends_too_early(patch: pytest.MonkeyPatch) -> None:
-    """An end is announced while an arrival still waits."""
-    right = flow.settle
-
-    def settle(turn: Turn) -> None:
-        waiting = dict(turn.state.arrivals)
-        if len(waiting) == 1 and len(turn.state.tasks) == 1:
-            turn.state.arrivals.clear()
-        right(turn)
-
-    for module in (runs, handle):
-        patch.setattr(module, "settle", settle)
-    patch.setattr("orchestrator.kernel.tasks.settle", settle)
-
-
 def loads_side_by_side(patch: pytest.MonkeyPatch) -> None:
     """Two claims of one run load it at once; the later, older answer overwrites what was committed in between."""
 
@@ -218,7 +203,6 @@ PLANTS: tuple[Plant, ...] = (
     a_message_between_runs_is_lost,
     the_idempotency_key_changes,
     a_lost_claim_is_not_given_back,
-    a_run_ends_too_early,
     # These were once real; a world found each of them.
     loads_side_by_side,
     refusals_from_an_old_state,

@@ -40,6 +40,7 @@ PROCESSES = 3
 CONFIG = EngineConfig(concurrency=4, drain_seconds=5.0, snapshot_every=10, reconcile_seconds=30.0)
 CHAOS_SECONDS = 60
 HEAL_SECONDS = 3_000
+FROZEN_SECONDS_MAX = 3 * CONFIG.lease_seconds
 
 
 @dataclass
@@ -174,7 +175,7 @@ class World:
     def freeze_one(self) -> None:
         """SIGSTOP, or a cable pulled: a process is cut off for longer than its leases live, and comes back."""
         process = self.rng.choice(self.processes)
-        process.store.freeze(self.loop.time() + self.rng.uniform(1, 3 * CONFIG.lease_seconds))
+        process.store.freeze(self.loop.time() + self.rng.uniform(1, FROZEN_SECONDS_MAX))
         self.outcome.freezes += 1
 
     async def start_run(self) -> None:
@@ -298,6 +299,7 @@ class World:
                 digest.update(line)
         self.outcome.digest = digest.hexdigest()
         self.outcome.runs = len(self.runs)
+        await asyncio.sleep(FROZEN_SECONDS_MAX)  # a process that is still cut off can't say that it stops
         for process in self.processes[1:]:
             await process.stop()
         await asyncio.sleep(CONFIG.lease_seconds + 5)  # the killed ones are noticed by the last that is left

@@ -134,6 +134,7 @@ class Worker:
             self._run(self._beat_on_loop(), "heartbeat")
         self._run(self._claim_on(), "claim")
         self._run(self._look_around(), "look around")
+        self._run(self._keep_time(), "keep time")
         self._run(self._reconcile(), "reconcile")
 
     def _run(self, work: Coroutine[Any, Any, None], name: str) -> None:
@@ -589,12 +590,17 @@ class Worker:
                 gone = await engine.store.expire_workers()
                 for name in gone:
                     log.warning("a worker is gone; its tasks are offered again", worker=name)
-                self._look_for_timeouts()
                 await self._look_for_changes()
             except StoreError as error:
                 log.debug("the store could not be looked at", error=str(error))
-            self._check_registration()
             await asyncio.sleep(config.slow_poll_seconds)
+
+    async def _keep_time(self) -> None:
+        """What is due by the clock alone: it must not wait for a store that doesn't answer."""
+        while True:
+            await asyncio.sleep(self.engine.config.slow_poll_seconds)
+            self._look_for_timeouts()
+            self._check_registration()
 
     async def _reconcile(self) -> None:
         while True:
