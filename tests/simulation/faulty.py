@@ -78,7 +78,7 @@ class FaultyStore:
     async def _reach(self) -> None:
         """Wait until the process can be heard; for ever if it was killed."""
         loop = asyncio.get_running_loop()
-        while loop.time() < self._thawed_at:
+        while loop.time() < self._thawed_at:  # noqa: ASYNC110 - virtual time; it may be frozen again
             await asyncio.sleep(self._thawed_at - loop.time())
         if self.dead:
             await self._never.wait()

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any, cast
 
 from pydantic import BaseModel
@@ -32,7 +32,7 @@ class Ledger:
         self.effects.append((kind, run_and_path, key))
 
     @contextlib.contextmanager
-    def working(self, ctx: Context) -> Iterator[None]:
+    def working(self, ctx: Context) -> Generator[None]:
         """One attempt is at work in one process at a time; a process that was killed doesn't count."""
         name = cast(TaskContext, ctx)._attempt.worker.name
         who = self.at_work.setdefault((ctx.run_id, ctx.path, ctx.attempt), set())
