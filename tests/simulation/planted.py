@@ -164,15 +164,6 @@ def a_lost_claim_is_not_given_back(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(MemoryStore, "heartbeat_blocking", heartbeat)
 
 
-def loads_side_by_side(patch: pytest.MonkeyPatch) -> None:
-    """Two claims of one run load it at once; the later, older answer overwrites what was committed in between."""
-
-    async def load(self: RunActor) -> None:
-        await self._load_alone()
-
-    patch.setattr(RunActor, "_load", load)
-
-
 def refusals_from_an_old_state(patch: pytest.MonkeyPatch) -> None:
     """A refusal, or "nothing to do", is concluded from a state that other processes have moved on."""
     patch.setattr(RunActor, "_fresh", property(lambda self: True, lambda self, value: None))
@@ -204,7 +195,6 @@ PLANTS: tuple[Plant, ...] = (
     the_idempotency_key_changes,
     a_lost_claim_is_not_given_back,
     # These were once real; a world found each of them.
-    loads_side_by_side,
     refusals_from_an_old_state,
     what_ended_while_paused_is_held,
 )
