@@ -216,6 +216,65 @@ def compensated() -> World:
     return run
 
 
+def rounds() -> World:
+    """A join on the first arrival in a loop: late, held and surplus arrivals; then one that withdraws the rest."""
+    run = run_of(
+        {
+            "head": {"next_node": ["a", "b"]},
+            "a": {"next_node": ["j", "aside"]},
+            "b": {"next_node": "j"},
+            "aside": {"next_node": "meet"},
+            "j": {"join": "any", "next_node": {"again": "head", "done": "last"}},
+            "meet": {"join": "each"},
+            "last": {"next_node": ["x", "y", "z"]},
+            "x": {"next_node": "k", "cancels": ["z"]},
+            "y": {"next_node": "k"},
+            "z": {"next_node": "end"},
+            "k": {"join": {"count": 1, "rest": "cancel"}, "next_node": "end"},
+            "end": {},
+        }
+    )
+    run.complete("head")
+    run.complete("b")
+    run.complete("j", route=["again"])
+    run.complete("head@2")
+    run.complete("b@2")
+    run.complete("a@2")
+    run.complete("a")
+    run.complete("j@2", route=["done"])
+    run.complete("last")
+    run.complete("x")
+    for path in list(run.open):
+        run.complete(path)
+    for path in list(run.open):
+        run.complete(path)
+    return run
+
+
+def held_back() -> World:
+    """Branches that go on beside a failure, a quorum that isn't reached, a retry that takes all of it up."""
+    run = run_of(
+        {
+            "fork": {"next_node": ["a", "b", "d"]},
+            "a": {"next_node": ["all", "two"]},
+            "b": {"next_node": ["all", "two"]},
+            "all": {"next_node": "end"},
+            "two": {"join": 2},
+            "d": {"next_node": "end"},
+            "end": {},
+        },
+        on_failure="finish_branches",
+    )
+    run.complete("fork")
+    run.fail("b")
+    run.complete("d")
+    run.complete("a")
+    run.do(c.RetryRun(by="ann", reason="mended"))
+    for path in ("b", "all", "two@2", "end"):
+        run.complete(path)
+    return run
+
+
 SCENARIOS: tuple[Callable[[], World], ...] = (
     onboarding,
     loop_with_joins,
@@ -228,6 +287,8 @@ SCENARIOS: tuple[Callable[[], World], ...] = (
     fork_of_waits,
     fork_with_patches,
     compensated,
+    rounds,
+    held_back,
 )
 
 

@@ -306,6 +306,33 @@ WORKFLOWS: dict[str, dict[str, Any]] = {
         "u": _node("Undo"),
         "v": _node("Undo", retry=_QUICK),
     },
+    "race": {
+        "a": _node("Write", next_node=["b", "c", "d"]),
+        "b": _node("Write", next_node="e"),
+        "c": _node("Ask", next_node=["e", "h"]),
+        "d": _node("Steps", next_node="e"),
+        "e": _node("Again", params={"times": 2}, join="any", next_node={"more": "a", "done": "f"}),
+        "f": _node("Write", cancels=["h"]),
+        "h": _node("Child", join="each"),
+    },
+    "quorum": {
+        "a": _node("Write", next_node=["b", "c", "d", "g"]),
+        "b": _node("Pay", next_node="e"),
+        "c": _node("Flaky", params={"fails": 9, "how": "permanent"}, next_node="e"),
+        "d": _node("Child", next_node="e"),
+        "e": _node("Write", join={"count": 2, "rest": "cancel"}, on_error="f"),
+        "f": _node("Write"),
+        "g": _node("Flaky", params={"fails": 2}, retry=_QUICK, next_node="e"),
+    },
+    "persists": {
+        "a": _node("Write", next_node=["b", "c", "d"]),
+        "b": _node("Flaky", params={"fails": 2, "how": "permanent"}, next_node=["e", "g"]),
+        "c": _node("Steps", next_node=["e", "g"]),
+        "d": _node("Write", next_node=["f", "g"]),
+        "e": _node("Write", next_node="f"),
+        "f": _node("Write"),
+        "g": _node("Write", join=3),
+    },
     "endless": {
         "a": _node("Pure", next_node="b"),
         "b": _node("Again", params={"times": 999}, next_node={"more": "a", "done": "c"}),
@@ -330,6 +357,8 @@ def documents() -> dict[str, dict[str, Any]]:
             document["vars"] = {"seen": "nothing"}
         if name == "endless":
             document["budget"] = {"tasks": 12}
+        if name == "persists":
+            document["on_failure"] = "finish_branches"
         if name == "waits":
             document["budget"] = {"duration": 90}
         found[name] = document

@@ -7,11 +7,13 @@ import msgspec
 
 from orchestrator.errors import InternalError
 from orchestrator.kernel.events import (
+    ArrivalSwallowed,
     BudgetExceeded,
     CancelRequested,
     CompensationStarted,
     DecisionMade,
     Event,
+    JoinHeldBack,
     RunCancelled,
     RunFailed,
     RunPatched,
@@ -50,7 +52,7 @@ from orchestrator.kernel.state import (
     read_keys,
 )
 from orchestrator.kernel.status import RunStatus, TaskStatus, check_run_move, check_task_move
-from orchestrator.kernel.values import NULL, ErrorInfo, Origin, Payload, Reads, microseconds
+from orchestrator.kernel.values import NO_ORIGIN, NULL, ErrorInfo, Origin, Payload, Reads, microseconds
 
 _ACTIVE = (RunStatus.QUEUED, RunStatus.RUNNING)
 
@@ -154,6 +156,8 @@ def _close(state: RunState, task: TaskState, status: TaskStatus, *, set_aside: b
         state.live[task.node] = left
     else:
         del state.live[task.node]
+    if task.late:
+        state.count_late(task.late, -1)
     if set_aside:
         state.set_aside[task.path] = task
         return
@@ -175,6 +179,7 @@ def _reopen(state: RunState, path: str) -> None:
             state.counts.cancelled -= 1
         state.tasks[path] = task
         state.live[task.node] = state.live.get(task.node, 0) + 1
+        state.count_late(task.late, 1)
         task.attempt += 1
     state.ready += task.status is not TaskStatus.READY
     task.status = TaskStatus.READY
@@ -208,9 +213,13 @@ def _forget_undo(state: RunState) -> None:
     state.undo = []
 
 
-def _arrive(state: RunState, nodes: list[str], *, source: str, origin: Origin) -> None:
+def _arrive(state: RunState, nodes: list[str], task: TaskState, origin: Origin) -> None:
     for node in nodes:
-        state.arrivals.setdefault(node, []).append(Arrival(source=source, origin=origin))
+        state.arrivals.setdefault(node, []).append(
+            Arrival(source=task.node, origin=origin, late=list(task.late))
+        )
+        if task.late:
+            state.count_late(task.late, 1)
         for key in origin_keys(origin):
             state.hold(key)
 
@@ -250,10 +259,13 @@ def _continue_as_fork(state: RunState, event: RunStarted) -> None:
     state.started_at = state.finished_at = ""
     state.signal_keys = {}
     _forget_undo(state)
+    state.held_back = []
     state.forks += 1
     assert event.forked_from is not None
     for signal in state.signals:  # keeps them apart from the fork's own, whose numbers begin anew
         signal.seq -= event.forked_from.seq
+    for path in event.returned:
+        _return(state, path)
     for path in event.reopened:
         _reopen(state, path)
         task = state.tasks[path]
@@ -335,8 +347,52 @@ def _run_retried(state: RunState, event: RunRetried) -> None:
     state.paused = False
     state.error = None
     state.finished_at = ""
+    state.held_back = []
+    for path in event.returned:
+        _return(state, path)
     for path in event.reopened:
         _reopen(state, path)
+
+
+def _return(state: RunState, path: str) -> None:
+    """A join failed for want of arrivals: its task counts as withdrawn, and what it had taken waits again."""
+    task = state.set_aside.pop(path)
+    state.counts.failed -= 1
+    state.counts.cancelled += 1
+    waiting = [
+        Arrival(source=source, origin=origin if origin != NO_ORIGIN else NO_ORIGIN, late=list(task.late))
+        for source, several in (task.previous.sources or {}).items()
+        for origin in several
+    ]
+    for arrival in waiting:
+        state.count_late(arrival.late, 1)
+        for key in origin_keys(arrival.origin):
+            state.hold(key)
+    state.arrivals[task.node] = waiting + state.arrivals.get(task.node, [])
+    for key in read_keys(task):
+        state.let_go(key)
+
+
+def _arrival_swallowed(state: RunState, event: ArrivalSwallowed) -> None:
+    waiting = state.arrivals[event.node]
+    _take(state, [waiting.pop(event.place)])
+    if not waiting:
+        del state.arrivals[event.node]
+        if event.node in state.held_back:
+            state.held_back.remove(event.node)
+
+
+def _take(state: RunState, arrivals: Iterable[Arrival]) -> None:
+    """These no longer wait."""
+    for arrival in arrivals:
+        if arrival.late:
+            state.count_late(arrival.late, -1)
+        for key in origin_keys(arrival.origin):
+            state.let_go(key)
+
+
+def _join_held_back(state: RunState, event: JoinHeldBack) -> None:
+    state.held_back.append(event.node)
 
 
 def _run_succeeded(state: RunState, event: RunSucceeded) -> None:
@@ -361,11 +417,12 @@ def _task_scheduled(state: RunState, event: TaskScheduled) -> None:
     waiting = state.arrivals.get(event.node) if event.compensates is None else None
     taken: list[Arrival] = []
     if waiting:
-        if event.join or len(waiting) == 1:
-            taken = waiting
+        count = event.takes or (len(waiting) if event.join else 1)
+        taken = waiting[:count]
+        if len(taken) == len(waiting):
             del state.arrivals[event.node]
         else:
-            taken = [waiting.pop(0)]
+            del waiting[:count]
     task = TaskState(
         path=event.path,
         node=event.node,
@@ -374,19 +431,31 @@ def _task_scheduled(state: RunState, event: TaskScheduled) -> None:
         reads=event.reads,
         scheduled_at=event.at,
         compensates=event.compensates,
+        late=list(event.late),
     )
     for key in read_keys(task):
         state.hold(key)
     if event.compensates is not None:
         state.let_go(state.undo.pop().path)
-    for arrival in taken:
-        for key in origin_keys(arrival.origin):
-            state.let_go(key)
+    _take(state, taken)
+    state.count_late(task.late, 1)
+    if event.outran or event.outran_at:
+        _outrun(state, event)
     state.tasks[event.path] = task
     state.ready += 1
     state.live[event.node] = state.live.get(event.node, 0) + 1
     state.visits[event.node] = event.visit
     state.counts.total += 1
+
+
+def _outrun(state: RunState, event: TaskScheduled) -> None:
+    """What was on its way to a join when it ran is late for it."""
+    behind: list[list[str]] = [state.tasks[path].late for path in event.outran]
+    behind += [arrival.late for node in event.outran_at for arrival in state.arrivals[node]]
+    for late in behind:
+        if event.node not in late:  # of the arrivals at one join some may be late already
+            late.append(event.node)
+            state.count_late((event.node,), 1)
 
 
 def _task_started(state: RunState, event: TaskStarted) -> None:
@@ -424,7 +493,7 @@ def _task_completed(state: RunState, event: TaskCompleted) -> None:
     state.keep(path, event.output)
     _set_latest(state, state.latest, node, path)
     if event.arrivals:
-        _arrive(state, event.arrivals, source=node, origin=Origin(path=path))
+        _arrive(state, event.arrivals, task, Origin(path=path))
     elif task.compensates is None:
         _set_latest(state, state.sinks, node, path)
     note_undo(state, path, event.compensate)
@@ -441,7 +510,7 @@ def _task_skipped(state: RunState, event: TaskSkipped) -> None:
     state.keep(path, NULL)
     _set_latest(state, state.latest, node, path)
     if event.arrivals:
-        _arrive(state, event.arrivals, source=node, origin=task.previous)
+        _arrive(state, event.arrivals, task, task.previous)
     elif task.compensates is None:
         _set_latest(state, state.sinks, node, path)
     state.counts.skipped += 1
@@ -471,7 +540,7 @@ def _task_failed(state: RunState, event: TaskFailed) -> None:
     elif event.arrivals:
         state.keep(event.path, error_payload(event.error))
     if event.arrivals:
-        _arrive(state, event.arrivals, source=event.node, origin=Origin(path=event.path))
+        _arrive(state, event.arrivals, task, Origin(path=event.path))
     _count_compensation(state, task, failed=True)
     _close(state, task, TaskStatus.FAILED, set_aside=not event.arrivals and task.compensates is None)
 
@@ -483,7 +552,7 @@ def _task_cancelled(state: RunState, event: TaskCancelled) -> None:
         state.keep(event.path, withdrawn_payload(event))
         note_undo(state, event.path, event.compensate)
     _count_compensation(state, task, failed=True)
-    _close(state, task, TaskStatus.CANCELLED, set_aside=task.compensates is None)
+    _close(state, task, TaskStatus.CANCELLED, set_aside=task.compensates is None and not event.final)
 
 
 def _count_compensation(state: RunState, task: TaskState, *, failed: bool) -> None:
@@ -550,6 +619,8 @@ _APPLY: dict[type[Event], Callable[[RunState, Any], None]] = {
     RunSucceeded: _run_succeeded,
     RunFailed: _run_failed,
     RunCancelled: _run_cancelled,
+    ArrivalSwallowed: _arrival_swallowed,
+    JoinHeldBack: _join_held_back,
     TaskScheduled: _task_scheduled,
     TaskStarted: _task_started,
     StepStarted: _step_started,

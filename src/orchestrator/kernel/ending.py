@@ -6,12 +6,13 @@ What may be running is told by its worker, and has until the grace is over to re
 taken back after that (`compensation`), and then it is over.
 """
 
-from orchestrator.kernel.compensation import after_withdrawal, is_stopped
-from orchestrator.kernel.events import RunStopping, TaskCancelled
+from orchestrator.kernel.compensation import after_failure, after_withdrawal, is_stopped
+from orchestrator.kernel.events import RunStopping, TaskCancelled, TaskFailed
 from orchestrator.kernel.state import TaskState
 from orchestrator.kernel.status import TaskStatus
 from orchestrator.kernel.turn import Turn
-from orchestrator.kernel.values import ErrorInfo, Payload
+from orchestrator.kernel.values import NO_TIMING, ErrorInfo, Payload, Timing
+from orchestrator.model.declarations import ANY
 
 
 def begin_stopping(
@@ -23,6 +24,26 @@ def begin_stopping(
     until = turn.now_us + turn.cancel_grace_us
     turn.emit(RunStopping(cause=cause, grace_until_us=until, error=error, output=output))
     withdraw_idle(turn)
+
+
+def fail_for_good(turn: Turn, task: TaskState, error: ErrorInfo, *, timing: Timing = NO_TIMING) -> None:
+    """No more tries: `on_error` takes over, or the run stops, now or (`finish_branches`) when its branches are done."""
+    node = turn.node(task.node)
+    handlers = node.on_error
+    handler = handlers.get(error.type, handlers.get(ANY))
+    turn.emit(
+        TaskFailed(
+            path=task.path,
+            node=task.node,
+            attempt=task.attempt,
+            error=error,
+            arrivals=[handler] if handler is not None else [],
+            timing=timing,
+            compensate=after_failure(node, error),
+        )
+    )
+    if handler is None and not turn.definition.finish_branches:
+        begin_stopping(turn, "failure", error=error)
 
 
 def withdraw_idle(turn: Turn) -> None:
@@ -40,14 +61,23 @@ def withdraw_all(turn: Turn) -> None:
         withdraw(turn, task)
 
 
-def withdraw(turn: Turn, task: TaskState, *, began: bool = True) -> None:
-    """Cancel one task because its run is stopping. `began`: its worker may have run it."""
+STOPPING = "the run is stopping"
+
+
+def withdraw(
+    turn: Turn, task: TaskState, *, reason: str = STOPPING, final: bool = False, began: bool = True
+) -> None:
+    """Cancel one task: because its run is stopping, or (`final`) for good, while the run goes on.
+
+    `began`: its worker may have run it.
+    """
     children = [w.run for w in task.waits.values() if w.kind == "child" and w.run is not None]
     turn.emit(
         TaskCancelled(
             path=task.path,
             node=task.node,
-            reason="the run is stopping",
+            reason=reason,
+            final=final,
             unknown=task.touched,
             children=children,
             compensate=after_withdrawal(turn.node(task.node), task, began=began),

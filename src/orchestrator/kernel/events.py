@@ -6,7 +6,7 @@ one command form a group: they share `group`, the seq of the first of them, and 
 
 A kind's name and its fields are compatibility data: add fields with defaults, never change or remove one. Golden
 journals in `tests/replay` hold each release to that. These kinds are reserved for later releases and must not be
-used otherwise: arrival_swallowed, join_held_back, graph_extended, approval_requested, approval_resolved,
+used otherwise: graph_extended, approval_requested, approval_resolved,
 budget_reserved, budget_settled, budget_raised, run_migrated, run_continued.
 """
 
@@ -78,6 +78,7 @@ class RunStarted(Event):
     request: str = ""
     forked_from: ForkOrigin | None = None
     reopened: list[str] = []
+    returned: list[str] = []
     rules: int = RULES_VERSION
     format: int = JOURNAL_FORMAT
 
@@ -158,9 +159,13 @@ class CompensationStarted(Event):
 
 
 class RunRetried(Event):
-    """A failed run goes on: these tasks are ready again, under their old paths, with their recorded steps."""
+    """A failed run goes on: these tasks are ready again, under their old paths, with their recorded steps.
+
+    `returned`: tasks of joins that had failed for want of arrivals: withdrawn, and what they had taken waits again.
+    """
 
     reopened: list[str]
+    returned: list[str] = []
     by: str = "operator"
     reason: str | None = None
 
@@ -184,13 +189,36 @@ class RunCancelled(Event):
     reason: str | None = None
 
 
+class ArrivalSwallowed(Event):
+    """The arrival at `place` among those that wait at `node` is dropped.
+
+    reasons: `late` (the join has run without it), `surplus` (it ran with as many as it wants), `cancelled` (a join with
+    `rest: cancel`, or a node that `cancels` this one, withdrew what led to it).
+    """
+
+    node: str
+    source: str
+    reason: str
+    place: int = 0
+
+
+class JoinHeldBack(Event):
+    """A join `all` that was about to run doesn't: tasks that failed (`failed`) could have reached it."""
+
+    node: str
+    failed: list[str]
+
+
 # --- tasks --------------------------------------------------------------------------------------------------------
 
 
 class TaskScheduled(TaskEvent):
-    """A task is ready. It takes the oldest arrival at its node, a join (`join`) all that are there.
+    """A task is ready. It takes the oldest arrival at its node, a join (`join`) all that are there, or `takes` of them.
 
-    `compensates`: it takes no arrival but takes back what the task of this path did.
+    late: the joins that ran while what led to this task was on its way to them: what it sends them is swallowed.
+    outran: of a join by number, the open tasks that were still on their way to it, and are late for it from now on.
+    outran_at: the joins at which arrivals wait that were on their way to it.
+    compensates: it takes no arrival but takes back what the task of this path did.
     """
 
     visit: int
@@ -198,6 +226,10 @@ class TaskScheduled(TaskEvent):
     reads: Reads = NO_READS
     join: bool = False
     compensates: str | None = None
+    takes: int = 0
+    late: list[str] = []
+    outran: list[str] = []
+    outran_at: list[str] = []
 
 
 class TaskStarted(TaskEvent):
@@ -280,9 +312,11 @@ class TaskCancelled(TaskEvent):
     """The task was withdrawn. `unknown`: it may have touched the world. `children`: the runs that it waited for.
 
     `compensate`: nobody knows whether it did its work, and this node takes it back.
+    `final`: the run goes on without it, and a retry doesn't take it up.
     """
 
     reason: str
+    final: bool = False
     unknown: bool = False
     children: list[str] = []
     compensate: str | None = None
@@ -345,6 +379,8 @@ AnyEvent = (
     | RunSucceeded
     | RunFailed
     | RunCancelled
+    | ArrivalSwallowed
+    | JoinHeldBack
     | TaskScheduled
     | TaskStarted
     | StepStarted

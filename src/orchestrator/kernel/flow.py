@@ -3,27 +3,43 @@
 The rules of DESIGN section 3. `settle` is called at the end of every turn that may have changed what is live.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from orchestrator.errors import InternalError
 from orchestrator.kernel.compensation import EVENTS_EACH, compensate_next
-from orchestrator.kernel.ending import begin_stopping
+from orchestrator.kernel.ending import begin_stopping, fail_for_good
 from orchestrator.kernel.events import BudgetExceeded, RunCancelled, RunFailed, RunSucceeded, TaskScheduled
+from orchestrator.kernel.joins import (
+    NO_REST,
+    Rest,
+    Verdict,
+    drop_rest,
+    hold_back,
+    late_of,
+    next_join,
+    rest_of_round,
+    swallow_late,
+    unsatisfied,
+)
 from orchestrator.kernel.reading import path_of, reads_of
-from orchestrator.kernel.state import Arrival, RunState
+from orchestrator.kernel.state import Arrival, RunState, TaskState
+from orchestrator.kernel.status import TaskStatus
 from orchestrator.kernel.turn import JOURNAL_EVENTS_MAX, JOURNAL_EVENTS_RESERVED, Turn
 from orchestrator.kernel.values import NO_ORIGIN, NULL, ErrorInfo, Origin
 from orchestrator.model.definition import NodeDefinition
+from orchestrator.model.joins import JoinKind
 
 
 def settle(turn: Turn) -> None:
     """Schedule all that can start now, then end the run if nothing is left."""
     state = turn.state
     while state.ending is None and state.arrivals:
-        if not (_schedule_arrivals(turn) or _schedule_a_join(turn)):
+        if not (swallow_late(turn) or _schedule_arrivals(turn) or _settle_a_join(turn)):
             break
     if state.tasks or not state.status.live:
         return
+    if state.ending is None and state.set_aside:
+        _end_as_failed(turn)
     if state.ending is not None:
         if not compensate_next(turn):
             _end_as_decided(turn)
@@ -36,29 +52,41 @@ def settle(turn: Turn) -> None:
 
 def schedule_start(turn: Turn) -> None:
     """The first task of a run."""
-    _schedule(turn, turn.node(turn.definition.start_at), NO_ORIGIN, join=False)
+    _schedule(turn, turn.node(turn.definition.start_at), ())
 
 
 def _schedule_arrivals(turn: Turn) -> bool:
-    """A node with one way in runs on each arrival."""
+    """A node that is no join runs on each arrival."""
     state, scheduled = turn.state, False
     for node_id in list(state.arrivals):
         node = turn.node(node_id)
         if node.is_join:
             continue
         while state.ending is None and (waiting := state.arrivals.get(node_id)):
-            _schedule(turn, node, waiting[0].origin, join=False)
+            _schedule(turn, node, waiting[:1])
             scheduled = True
     return scheduled
 
 
-def _schedule_a_join(turn: Turn) -> bool:
-    """Run the first join that nothing can reach any more. One at a time: once it is live, it may hold others back."""
-    node_id = _next_join(turn)
-    if node_id is None:
+def _settle_a_join(turn: Turn) -> bool:
+    """Run (or fail, or hold back) the next join. One at a time: once it is live, it may hold others back."""
+    due = next_join(turn)
+    if due is None:
         return False
-    origin = Origin(sources=_by_source(turn.state.arrivals[node_id]))
-    _schedule(turn, turn.node(node_id), origin, join=True)
+    node = turn.node(due.node)
+    match due.verdict:
+        case Verdict.HOLD:
+            hold_back(turn, node.id)
+        case Verdict.FAIL:
+            task = _schedule(turn, node, turn.state.arrivals[node.id])
+            if task is not None:
+                fail_for_good(turn, task, unsatisfied(turn, node.id, task))
+        case Verdict.RUN if node.join.kind is JoinKind.COUNT:
+            rest = rest_of_round(turn, node.id)
+            if _schedule(turn, node, turn.state.arrivals[node.id][: node.join.wants], rest) is not None:
+                drop_rest(turn, node.id, rest)
+        case Verdict.RUN:
+            _schedule(turn, node, turn.state.arrivals[node.id])
     return True
 
 
@@ -69,63 +97,41 @@ def _by_source(arrivals: Sequence[Arrival]) -> dict[str, list[Origin]]:
     return sources
 
 
-def _next_join(turn: Turn) -> str | None:
-    """The join to run now: no live task and no other waiting join can still reach it.
+def _schedule(
+    turn: Turn, node: NodeDefinition, arrivals: Sequence[Arrival], rest: Rest = NO_REST
+) -> TaskState | None:
+    """One task for the node, which takes these arrivals; `rest` is what is late for it from now on.
 
-    Joins that wait only for one another (a loop with two entries, an agent that may go anywhere) would wait for ever:
-    of such a knot the first in the saved order runs.
+    None if a limit of the run is reached: then the run begins to stop.
     """
-    state, graph = turn.state, turn.definition.graph
-    live = state.live
-    waiting = sorted(state.arrivals, key=lambda n: turn.node(n).order)
-    blocked_by: dict[str, list[str]] = {}
-    for node_id in waiting:
-        feeders = graph.feeders(node_id)
-        if any(node in feeders for node in live):
-            continue
-        blockers = [other for other in waiting if other != node_id and other in feeders]
-        if not blockers:
-            return node_id
-        blocked_by[node_id] = blockers
-    for node_id in blocked_by:
-        if _is_knot(node_id, blocked_by):
-            return node_id
-    return None
-
-
-def _is_knot(join: str, blocked_by: Mapping[str, Sequence[str]]) -> bool:
-    """Whether everything that the join waits for waits, in the end, for this join itself."""
-    reached = _closure(join, blocked_by)
-    return reached is not None and all(join in (_closure(other, blocked_by) or ()) for other in reached)
-
-
-def _closure(join: str, blocked_by: Mapping[str, Sequence[str]]) -> set[str] | None:
-    """All that the join waits for, directly or not; None if one of them waits for a live task, and so will move."""
-    reached: set[str] = set()
-    todo = list(blocked_by[join])
-    while todo:
-        other = todo.pop()
-        if other in reached:
-            continue
-        if other not in blocked_by:
-            return None
-        reached.add(other)
-        todo.extend(blocked_by[other])
-    return reached
-
-
-def _schedule(turn: Turn, node: NodeDefinition, origin: Origin, *, join: bool) -> None:
-    """One task for the node, unless a limit of the run is reached: then the run begins to stop."""
     state = turn.state
     if state.counts.total >= turn.definition.budget_tasks:
         exceed_budget(turn, "tasks", limit=turn.definition.budget_tasks, value=state.counts.total + 1)
-        return
+        return None
     if journal_is_full(state):
         stop_for_full_journal(turn)
-        return
+        return None
     visit = state.visits.get(node.id, 0) + 1
-    path, reads = path_of(node.id, visit), reads_of(state, node)
-    turn.emit(TaskScheduled(path=path, node=node.id, visit=visit, previous=origin, reads=reads, join=join))
+    path = path_of(node.id, visit)
+    if node.is_join and arrivals:
+        origin = Origin(sources=_by_source(arrivals))
+    else:
+        origin = arrivals[0].origin if arrivals else NO_ORIGIN
+    turn.emit(
+        TaskScheduled(
+            path=path,
+            node=node.id,
+            visit=visit,
+            previous=origin,
+            reads=reads_of(state, node),
+            join=node.is_join and bool(arrivals),
+            takes=len(arrivals) if node.join.kind is JoinKind.COUNT else 0,
+            late=late_of(turn.definition.graph, node.id, arrivals),
+            outran=rest.tasks,
+            outran_at=rest.joins,
+        )
+    )
+    return state.tasks[path]
 
 
 def journal_is_full(state: RunState) -> bool:
@@ -152,12 +158,23 @@ def exceed_budget(turn: Turn, budget: str, *, limit: int, value: int) -> None:
 # --- the end ------------------------------------------------------------------------------------------------------
 
 
+def _end_as_failed(turn: Turn) -> None:
+    """All branches are done that could go on: what failed on the way, the first of it, is why the run fails."""
+    state = turn.state
+    waiting = [node for node in state.arrivals if node not in state.held_back]
+    if waiting:
+        raise InternalError(f"nothing is live in run {state.run_id}, but {', '.join(waiting)} did not run")
+    failed = next(task for task in state.set_aside.values() if task.status is TaskStatus.FAILED)
+    begin_stopping(turn, "failure", error=failed.error)
+
+
 def needs_output(turn: Turn) -> bool:
     """Whether the run is over but for its output, whose value must come in with `FinishRun`."""
     state = turn.state
     idle = (
         not state.tasks
         and not state.arrivals
+        and not state.set_aside
         and state.ending is None
         and state.status.live
         and state.seq > 0

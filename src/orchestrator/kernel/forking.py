@@ -11,6 +11,7 @@ from orchestrator.kernel.commands import ForkRun, TaskPatch
 from orchestrator.kernel.compensation import refuse_if_compensating
 from orchestrator.kernel.events import DecisionMade, RunPatched, RunStarted, TaskCompleted, VariablesSet
 from orchestrator.kernel.flow import settle
+from orchestrator.kernel.joins import joins_that_lacked_arrivals, withdraw_cancelled
 from orchestrator.kernel.routes import follow
 from orchestrator.kernel.turn import Turn
 from orchestrator.kernel.values import ErrorInfo, ForkOrigin
@@ -30,7 +31,8 @@ def fork_run(turn: Turn, command: ForkRun) -> None:
     state = turn.state
     refuse_if_compensating(state, "can't be forked behind that")
     _check_version(turn, command)
-    reopened = [*state.tasks, *state.set_aside]
+    returned = [path for path in joins_that_lacked_arrivals(turn) if path not in command.patches]
+    reopened = [path for path in (*state.tasks, *state.set_aside) if path not in returned]
     ways = _check_patches(turn, command)
     turn.emit(
         RunStarted(
@@ -44,6 +46,7 @@ def fork_run(turn: Turn, command: ForkRun) -> None:
             request=command.request,
             forked_from=ForkOrigin(run=command.parent_run, seq=command.seq),
             reopened=reopened,
+            returned=returned,
         )
     )
     if command.patches:
@@ -110,6 +113,7 @@ def _patch(turn: Turn, command: ForkRun, ways: dict[str, Way]) -> None:
             turn.emit(decision)
         if patch.variables:
             turn.emit(VariablesSet(path=path, node=task.node, values=patch.variables))
+        withdraw_cancelled(turn, task)
         turn.emit(
             TaskCompleted(
                 path=path, node=task.node, attempt=task.attempt, output=patch.output, arrivals=arrivals

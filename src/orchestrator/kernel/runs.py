@@ -24,6 +24,7 @@ from orchestrator.kernel.events import (
     SignalReceived,
 )
 from orchestrator.kernel.flow import exceed_budget, needs_output, schedule_start, settle
+from orchestrator.kernel.joins import joins_that_lacked_arrivals
 from orchestrator.kernel.state import RunState
 from orchestrator.kernel.status import RunStatus
 from orchestrator.kernel.tasks import doubt_what_was_stopped, take_signal, waiting_for_signal
@@ -111,8 +112,9 @@ def retry_run(turn: Turn, command: RetryRun) -> None:
             reason="run_not_failed",
         )
     refuse_if_compensating(state, "can't be retried")
-    reopened = list(state.set_aside)
-    turn.emit(RunRetried(reopened=reopened, by=command.by, reason=command.reason))
+    returned = joins_that_lacked_arrivals(turn)
+    reopened = [path for path in state.set_aside if path not in returned]
+    turn.emit(RunRetried(reopened=reopened, returned=returned, by=command.by, reason=command.reason))
     for path in reopened:
         doubt_what_was_stopped(turn, path)
     settle(turn)

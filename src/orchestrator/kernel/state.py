@@ -5,7 +5,7 @@ that something can still read. `values` counts its readers: the latest visit of 
 variable, arrivals that wait at a join, and every open task's `previous` and `reads`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -56,6 +56,7 @@ class TaskState(Mutable):
         started: the irreversible attempt began.
         open_steps: irreversible steps that began and have no answer yet.
         compensates: path of the task that it takes back; None for every other task.
+        late: joins that have run while this was on its way to them; what it sends them is swallowed.
     """
 
     path: str
@@ -77,6 +78,7 @@ class TaskState(Mutable):
     doubt: str | None = None
     error: ErrorInfo | None = None
     compensates: str | None = None
+    late: list[str] = []
 
     @property
     def open_step(self) -> OpenStep | None:
@@ -97,10 +99,11 @@ class Held(Mutable):
 
 
 class Arrival(Mutable):
-    """Something came to a node from `source`; `origin` is what `previous` will show of it."""
+    """Something came to a node from `source`; `origin` is what `previous` will show of it; `late` as of a task."""
 
     source: str
     origin: Origin = NO_ORIGIN
+    late: list[str] = []
 
 
 class Signal(Mutable):
@@ -153,6 +156,8 @@ class RunState(Mutable):
     Attributes:
         tasks: open tasks by path, in the order of their scheduling.
         set_aside: failed and stopped tasks of a run that failed or is about to, for a retry.
+        late: join -> how many open tasks and waiting arrivals are late for it: the rest of the round that it ran in.
+        held_back: joins that don't run because a failed task could have reached them.
         ready: how many open tasks are ready; `live` counts open tasks by node.
         latest: node id -> path of its latest completed visit.
         variables: name -> key in `values`.
@@ -195,6 +200,8 @@ class RunState(Mutable):
     variables: dict[str, str] = {}
     sinks: dict[str, str] = {}
     arrivals: dict[str, list[Arrival]] = {}
+    late: dict[str, int] = {}
+    held_back: list[str] = []
     signals: list[Signal] = []
     signal_keys: dict[str, int] = {}
     counts: Counts = msgspec.field(default_factory=Counts)
@@ -221,6 +228,15 @@ class RunState(Mutable):
         """Store a value; whoever reads it must hold it before this event is over."""
         known = self.values.get(key)
         self.values[key] = Held(payload=payload, readers=known.readers if known else 0)
+
+    def count_late(self, joins: Iterable[str], step: int) -> None:
+        """One more (or less) open task or waiting arrival that is late for each of the joins."""
+        for join in joins:
+            count = self.late.get(join, 0) + step
+            if count:
+                self.late[join] = count
+            else:
+                del self.late[join]
 
     def payload(self, key: str) -> Payload:
         """The value that a reader holds."""

@@ -15,8 +15,8 @@ from orchestrator.kernel.commands import (
     StartTask,
     SuspendTask,
 )
-from orchestrator.kernel.compensation import after_failure, is_stopped
-from orchestrator.kernel.ending import begin_stopping, withdraw
+from orchestrator.kernel.compensation import is_stopped
+from orchestrator.kernel.ending import begin_stopping, fail_for_good, withdraw
 from orchestrator.kernel.events import (
     StepRecorded,
     StepStarted,
@@ -31,12 +31,12 @@ from orchestrator.kernel.events import (
     VariablesSet,
 )
 from orchestrator.kernel.flow import settle
+from orchestrator.kernel.joins import withdraw_cancelled
 from orchestrator.kernel.routes import arrivals_without_decision, follow
 from orchestrator.kernel.state import TaskState, is_larger_than
 from orchestrator.kernel.status import TaskStatus
 from orchestrator.kernel.turn import DEFERRALS_MAX, Turn
-from orchestrator.kernel.values import NO_TIMING, NULL, ErrorInfo, Payload, Timing, Wait
-from orchestrator.model.declarations import ANY
+from orchestrator.kernel.values import NULL, ErrorInfo, Payload, Wait
 from orchestrator.model.definition import RetryPolicy
 
 PASSED_ON_MAX = 10_000
@@ -65,7 +65,7 @@ def complete_task(turn: Turn, command: CompleteTask) -> None:
                 late=command.output,
             )
         else:
-            _fail(turn, task, followed, timing=command.timing)
+            fail_for_good(turn, task, followed, timing=command.timing)
         settle(turn)
         return
     decision, arrivals = followed
@@ -76,6 +76,7 @@ def complete_task(turn: Turn, command: CompleteTask) -> None:
 
 
 def _record_completion(turn: Turn, command: CompleteTask, task: TaskState, arrivals: list[str]) -> None:
+    withdraw_cancelled(turn, task)
     if command.variables:
         turn.emit(VariablesSet(path=task.path, node=task.node, values=command.variables))
     turn.emit(
@@ -120,7 +121,7 @@ def skip_task(turn: Turn, command: SkipTask) -> None:
         error = ErrorInfo(
             type="limit_exceeded", message=message, retryable=False, path=task.path, node=task.node
         )
-        _fail(turn, task, error)
+        fail_for_good(turn, task, error)
     else:
         arrivals = arrivals_without_decision(turn.node(task.node))
         turn.emit(TaskSkipped(path=task.path, node=task.node, arrivals=arrivals, reason=command.reason))
@@ -140,14 +141,14 @@ def fail_task(turn: Turn, command: FailTask) -> None:
         return
     policy = turn.node(task.node).retry
     if is_stopped(turn.state, task):
-        _fail(turn, task, command.error, timing=command.timing)
+        fail_for_good(turn, task, command.error, timing=command.timing)
     elif later and task.deferrals < DEFERRALS_MAX:
         delay = command.later_us if command.later_us is not None else policy.initial_us
         _try_again(turn, task, command, delay, deferred=True)
     elif not later and task.tries + 1 < policy.max_attempts and may_retry(policy, command.error):
         _try_again(turn, task, command, retry_delay_us(policy, task.tries + 1, command.draw), deferred=False)
     else:
-        _fail(turn, task, command.error, timing=command.timing)
+        fail_for_good(turn, task, command.error, timing=command.timing)
     settle(turn)
 
 
@@ -177,26 +178,6 @@ def retry_delay_us(policy: RetryPolicy, failures: int, draw: float) -> int:
     exponent = min(failures - 1, 64)
     delay = min(policy.initial_us * policy.multiplier**exponent, policy.max_interval_us)
     return max(0, round(delay * (1 + policy.jitter * (2 * draw - 1))))
-
-
-def _fail(turn: Turn, task: TaskState, error: ErrorInfo, *, timing: Timing = NO_TIMING) -> None:
-    """For good: `on_error` takes over, or the run stops."""
-    node = turn.node(task.node)
-    handlers = node.on_error
-    handler = handlers.get(error.type, handlers.get(ANY))
-    turn.emit(
-        TaskFailed(
-            path=task.path,
-            node=task.node,
-            attempt=task.attempt,
-            error=error,
-            arrivals=[handler] if handler is not None else [],
-            timing=timing,
-            compensate=after_failure(node, error),
-        )
-    )
-    if handler is None:
-        begin_stopping(turn, "failure", error=error)
 
 
 # --- steps --------------------------------------------------------------------------------------------------------
@@ -429,6 +410,7 @@ def resolve_task(turn: Turn, command: ResolveTask) -> None:
             )
         )
     elif command.action == "done" and followed is not None:
+        withdraw_cancelled(turn, task)
         turn.emit(
             TaskCompleted(
                 path=task.path,
@@ -453,7 +435,7 @@ def resolve_task(turn: Turn, command: ResolveTask) -> None:
             node=task.node,
             attempt=task.attempt,
         )
-        _fail(turn, task, error)
+        fail_for_good(turn, task, error)
     settle(turn)
 
 

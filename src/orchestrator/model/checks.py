@@ -22,6 +22,7 @@ from orchestrator.model.definition import (
 from orchestrator.model.document import NodeDocument, WorkflowDocument
 from orchestrator.model.expressions import References, compile_value
 from orchestrator.model.graph import Graph
+from orchestrator.model.joins import JoinKind, join_rule
 from orchestrator.model.limits import DEFAULT_LIMITS, Limits
 from orchestrator.model.nearest import Nearest, did_you_mean, shorten
 from orchestrator.model.params import ParamsChecker, check_schema
@@ -142,6 +143,7 @@ class _Checker:
         self._check_routes(wiring)
         self._check_graph(graph)
         self.faults.extend(check_compensation(document, self._declarations, graph))
+        self._check_joins(graph)
         self._check_expressions(graph)
         if self.document.input_schema is not None:
             self.faults.extend(check_schema(self.document.input_schema, pointer="/input_schema"))
@@ -189,6 +191,8 @@ class _Checker:
             changes["on_error"] = {error: target for error, target in found.items() if target is not None}
         if written.compensate is not None:
             changes["compensate"] = self._target(written.compensate, f"{at}/compensate")
+        if written.cancels is not None:
+            changes["cancels"] = self._targets(written.cancels, f"{at}/cancels")
         if written.routes is not None:
             changes["routes"] = [
                 route if route == ANY else self._target(route, join_pointer(f"{at}/routes", place)) or route
@@ -282,6 +286,24 @@ class _Checker:
                 "first, and what a join in it waits for, follows from the order of the nodes"
             )
             self.hint(join_pointer("/nodes", tangle.entries[0]), "two_entries", message)
+
+    def _check_joins(self, graph: Graph) -> None:
+        """A join that waits for more arrivals than can come would fail in every run."""
+        rules = {node: join_rule(written.join) for node, written in self.document.nodes.items()}
+        on_each = {node for node, rule in rules.items() if rule.kind is JoinKind.EACH}
+        for node, rule in rules.items():
+            if rule.kind is not JoinKind.COUNT or self._lost or node not in graph.reachable:
+                continue
+            most = graph.arrivals_max(node, on_each=on_each)
+            if most is None or rule.wants <= max(most, 1):
+                continue
+            ways = _listed(tuple(s for s in graph.order if node in graph.successors[s]))
+            message = (
+                f"`{node}` waits for {rule.wants} arrivals, and at most {most} can come, from {ways}"
+                if most
+                else f"`{node}` waits for {rule.wants} arrivals, and the only ways to it lead back into a loop"
+            )
+            self.fault(join_pointer("/nodes", node, "join"), "join_never", message)
 
     # -- expressions ------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from orchestrator.model.document import NodeDocument, RetryDocument, WorkflowDoc
 from orchestrator.model.durations import to_microseconds
 from orchestrator.model.expressions import References, Template, compile_expression, compile_value
 from orchestrator.model.graph import Edge, EdgeKind, Graph
+from orchestrator.model.joins import JoinKind, JoinRule, join_rule
 from orchestrator.model.plain import is_array
 from orchestrator.model.pointers import join_pointer
 
@@ -45,6 +46,9 @@ class NodeDefinition:
         allowed: what `Route(x)` may name: labels where `next_node` is a map, else node ids.
         on_error: error type -> node id, `"*"` for any other; {} if errors aren't handled.
         compensate: the node that takes its visits back; None if nothing does.
+        join: how arrivals become tasks, as written.
+        is_join: whether its arrivals wait; a node that runs on each of them is none.
+        cancels: nodes whose live tasks are withdrawn when this one completes.
     """
 
     id: str
@@ -60,7 +64,9 @@ class NodeDefinition:
     on_error: Mapping[str, str]
     retry: RetryPolicy
     timeout_us: int
+    join: JoinRule
     is_join: bool
+    cancels: tuple[str, ...]
     effect: Effect
     compensate: str | None = None
 
@@ -78,6 +84,7 @@ class Definition:
     variables: Template
     budget_tasks: int
     budget_duration_us: int
+    finish_branches: bool
     input_schema: Mapping[str, Any] | None
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
 
@@ -240,6 +247,7 @@ def compile_definition(
         variables=variables,
         budget_tasks=budget.tasks if budget else limits.BUDGET_TASKS,
         budget_duration_us=to_microseconds(duration),
+        finish_branches=document.on_failure == "finish_branches",
         input_schema=document.input_schema,
         labels=dict(document.labels),
     )
@@ -259,6 +267,7 @@ def _compile_node(
     when = compile_when(written.when, pointer=f"{at}/when", faults=faults)
     labels = wiring.labels[node]
     timeout = written.timeout if written.timeout is not None else limits.TIMEOUT_SECONDS
+    rule = join_rule(written.join)
     return NodeDefinition(
         id=node,
         order=order,
@@ -273,10 +282,17 @@ def _compile_node(
         on_error=wiring.on_error[node],
         retry=_retry_policy(written.retry, declaration.effect),
         timeout_us=to_microseconds(timeout),
-        is_join=graph.is_join(node),
+        join=rule,
+        is_join=waits_for_others(rule, graph, node),
+        cancels=_known_targets(written.cancels, wiring.targets),
         effect=declaration.effect,
         compensate=wiring.compensate.get(node),
     )
+
+
+def waits_for_others(rule: JoinRule, graph: Graph, node: str) -> bool:
+    """Whether arrivals at the node wait: for a count they do, however many ways in there are."""
+    return rule.kind is JoinKind.COUNT or (rule.kind is JoinKind.ALL and graph.is_join(node))
 
 
 def compile_when(

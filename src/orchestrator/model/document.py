@@ -6,7 +6,7 @@ that each is refused in words until its issue switches it on.
 """
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -46,6 +46,9 @@ NodeId = Annotated[
     str, AfterValidator(_checked_id), Field(json_schema_extra={"pattern": "^[A-Za-z0-9_.:-]{1,128}$"})
 ]
 Targets = NodeId | list[NodeId]
+
+JOIN_COUNT_MAX = 1_000_000
+JoinCount = Annotated[int, Field(ge=1, le=JOIN_COUNT_MAX)]
 
 
 class _Document(BaseModel):
@@ -93,6 +96,16 @@ class BudgetDocument(_Document):
     )
 
 
+class JoinDocument(_Document):
+    """A join that runs once it has some arrivals, and what becomes of the rest of its round."""
+
+    count: int = Field(ge=1, le=JOIN_COUNT_MAX, description="Run at this many arrivals.")
+    rest: Literal["ignore", "cancel"] = Field(
+        "ignore",
+        description="What could still come then: `ignore` swallows it when it arrives, `cancel` withdraws it.",
+    )
+
+
 class NodeDocument(_Document):
     """One node: a class, its parameters, and where the run goes next."""
 
@@ -116,8 +129,14 @@ class NodeDocument(_Document):
         None, description='The ids that a deciding node may choose from; `["*"]` means any node.'
     )
     when: str | bool | None = Field(None, description="An expression; if false, the node is skipped.")
-    join: str | None = Field(
-        None, description="How a node with several ways in waits; `all` in this release."
+    join: Literal["all", "any", "each"] | JoinCount | JoinDocument | None = Field(
+        None,
+        description="How a node with several ways in waits: `all` (default) for everything that can still come, `any` "
+        "for the first arrival, a number for that many, an object to say what becomes of the rest; `each` runs on "
+        "every arrival.",
+    )
+    cancels: list[NodeId] | None = Field(
+        None, description="Nodes whose live tasks are withdrawn when this node completes."
     )
     retry: RetryDocument | None = Field(
         None, description="How often and when a failed attempt is tried again."
@@ -161,7 +180,11 @@ class WorkflowDocument(_Document):
         default_factory=dict[str, Any], description="First values of the run's variables."
     )
     budget: BudgetDocument | None = Field(None, description="What a run may use at most.")
-    on_failure: str | None = Field(None, description="`stop` in this release: a failure stops the run.")
+    on_failure: Literal["stop", "finish_branches"] | None = Field(
+        None,
+        description="What a failure that nothing handles does: `stop` (default) ends the run, `finish_branches` lets "
+        "the other branches go on first.",
+    )
     on_parent_cancel: str | None = Field(
         None, description="`cancel` in this release: the run is cancelled with the run that awaits it."
     )

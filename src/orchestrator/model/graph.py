@@ -12,7 +12,7 @@ dominators in a flowgraph", 1979), strong components by Tarjan (1972).
 """
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 from functools import cached_property
 from typing import NamedTuple
@@ -116,7 +116,8 @@ class Graph:
         self.ends: tuple[str, ...] = tuple(order[s] for s in range(count) if not forward[s])
         reached = _closure([root] if root is not None else [], self._flow, apart)
         self.reachable: frozenset[str] = frozenset(order[p] for p in reached)
-        self._feeders: dict[str, frozenset[str]] = {}
+        self._feeders: dict[tuple[str, frozenset[str]], frozenset[str]] = {}
+        self._closed: dict[int, set[tuple[int, int]]] = {}
 
     @classmethod
     def build(cls, order: Sequence[str], start: str, edges: Iterable[Edge]) -> "Graph":
@@ -133,18 +134,21 @@ class Graph:
         """Whether every path from the start to `below` passes `above`; false where either is out of the flow."""
         return self._tree.dominates(self.order_of[above], self.order_of[below])
 
-    def feeders(self, join: str) -> frozenset[str]:
+    def feeders(self, join: str, *, without: frozenset[str] = frozenset()) -> frozenset[str]:
         """The nodes from which something can still come to `join` this time round.
 
-        Those with a path of one or more flow edges to it that takes no back edge of a loop that the join is in. The
-        join itself is among them only if it can come back to itself by another way.
+        Those with a path of one or more flow edges to it that takes no back edge of a loop that the join is in, and
+        passes none of the nodes `without`. The join itself is among them only if it can come back to itself by
+        another way.
         """
-        known = self._feeders.get(join)
+        known = self._feeders.get((join, without))
         if known is None:
-            known = self._feeders[join] = self._compute_feeders(self.order_of[join])
+            barred = {self.order_of[node] for node in without if node in self.order_of}
+            found = self._compute_feeders(self.order_of[join], barred)
+            known = self._feeders[join, without] = frozenset(self.order[p] for p in found)
         return known
 
-    def _compute_feeders(self, join: int) -> frozenset[str]:
+    def _compute_feeders(self, join: int, barred: set[int]) -> set[int]:
         closed = self._back_edges_around(join)
         seen: set[int] = set()
         stack = [join]
@@ -153,10 +157,41 @@ class Graph:
             for source in self._flow_back[node]:
                 if source not in seen and (source, node) not in closed:
                     seen.add(source)
-                    stack.append(source)
-        return frozenset(self.order[p] for p in seen)
+                    if source not in barred:
+                        stack.append(source)
+        return seen
+
+    def arrivals_max(self, join: str, *, on_each: Collection[str]) -> int | None:
+        """The most arrivals that can come to `join` in one round; None where there is no bound.
+
+        One from each source, unless something before the join may run several times in a round: a node of a loop that
+        the join is not in, one of `on_each` with several ways in, or one that an error leads to beside its way in.
+        """
+        place = self.order_of[join]
+        closed = self._back_edges_around(place)
+        before = self._compute_feeders(place, set())
+        if place in before:
+            return None
+        inside = [
+            [t for t in targets if t in before and (s, t) not in closed] if s in before else []
+            for s, targets in enumerate(self._flow)
+        ]
+        for component in strong_components(inside):
+            if self._is_cycle(component, inside):
+                return None
+        for node in before:
+            ways = sum(s in before and (s, node) not in closed for s in self._flow_back[node])
+            if ways > 1 and (self.order[node] in on_each or not self.is_join(self.order[node])):
+                return None
+        return sum((s, place) not in closed for s in self._flow_back[place] if s in before)
 
     def _back_edges_around(self, node: int) -> set[tuple[int, int]]:
+        known = self._closed.get(node)
+        if known is None:
+            known = self._closed[node] = self._compute_back_edges_around(node)
+        return known
+
+    def _compute_back_edges_around(self, node: int) -> set[tuple[int, int]]:
         """The back edges whose natural loops the node is in.
 
         For s -> h that means: h dominates the node, which reaches s without passing h. A path that passes a dominator

@@ -12,6 +12,7 @@ from typing import Any
 from orchestrator.errors import DefinitionError
 from orchestrator.model.declarations import ClassDeclaration, find_class
 from orchestrator.model.document import WorkflowDocument
+from orchestrator.model.joins import join_rule, join_written
 from orchestrator.model.limits import DEFAULT_LIMITS
 from orchestrator.model.nearest import Nearest
 from orchestrator.model.refused import ONLY_VALUES
@@ -45,8 +46,10 @@ def _meaning(
             raise DefinitionError(shape.faults)
         document = shape.document
     dumped = document.model_dump(by_alias=True, exclude={"positions", "nodes"}, exclude_defaults=True)
-    for name in ("on_failure", "on_parent_cancel"):
-        if dumped.get(name) == ONLY_VALUES[name]:
+    if dumped.get("on_failure") == "stop":
+        del dumped["on_failure"]
+    for name, only in ONLY_VALUES.items():
+        if dumped.get(name) == only:
             del dumped[name]
     if not dumped.get("budget"):
         dumped.pop("budget", None)
@@ -58,8 +61,11 @@ def _meaning(
         entry = written.model_dump(by_alias=True, exclude_defaults=True)
         if not entry.get("retry"):
             entry.pop("retry", None)
-        if entry.get("join") == ONLY_VALUES["join"]:
-            del entry["join"]
+        entry.pop("join", None)
+        if (join := join_written(join_rule(written.join))) is not None:
+            entry["join"] = join
+        if not entry.get("cancels"):
+            entry.pop("cancels", None)
         declaration = find_class(written.class_name, declarations)
         if declaration is not None:
             entry["class"] = declaration.name

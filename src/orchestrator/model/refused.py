@@ -4,8 +4,6 @@ Each entry is taken out by the change that acts on it. Until then the checks ref
 stands, so that no document runs otherwise than its author reads it.
 """
 
-from orchestrator.model.plain import is_dict
-
 ACTED_ON_LATER = "is not acted on by this release"
 
 WORKFLOW_FIELDS = ("triggers",)
@@ -16,7 +14,6 @@ NODE_FIELDS = (
     "max_parallel",
     "on_item_error",
     "complete_when",
-    "cancels",
     "queue",
     "priority",
     "limits",
@@ -28,13 +25,11 @@ NODE_FIELDS = (
 BUDGET_FIELDS = ("tokens", "cost_usd", "on_exceeded")
 """Fields of a budget."""
 
-ONLY_VALUES = {"on_failure": "stop", "on_parent_cancel": "cancel", "join": "all"}
+ONLY_VALUES = {"on_parent_cancel": "cancel"}
 """Fields of which this release acts on one value only."""
 
 OTHER_VALUES = {
-    "on_failure": ("finish_branches",),
     "on_parent_cancel": ("abandon",),
-    "join": ("any", "each"),
 }
 """What else the language has for them."""
 
@@ -49,11 +44,7 @@ def refuse_value(name: str, value: object) -> str | None:
     only = ONLY_VALUES[name]
     if value is None or value == only:
         return None
-    known = value in OTHER_VALUES[name] if isinstance(value, str) else name == "join"
-    if known and (is_dict(value) or isinstance(value, str | int)) and not isinstance(value, bool):
-        shown = (
-            f"`{value}`" if isinstance(value, str) else "a number" if isinstance(value, int) else "a count"
-        )
-        return f"`{name}`: {shown} {ACTED_ON_LATER}; it knows `{only}`"
+    if value in OTHER_VALUES[name]:
+        return f"`{name}`: `{value}` {ACTED_ON_LATER}; it knows `{only}`"
     choices = ", ".join(f"`{choice}`" for choice in (only, *OTHER_VALUES[name]))
     return f"`{name}` is one of {choices}; this release knows `{only}`"

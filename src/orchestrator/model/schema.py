@@ -36,7 +36,6 @@ def workflow_schema(known: Mapping[str, ClassDeclaration]) -> dict[str, Any]:
     nodes["propertyNames"] = {"pattern": "^[A-Za-z0-9_.:-]{1,128}$"}
     schema["properties"]["labels"]["maxProperties"] = DEFAULT_LIMITS.labels_max
     node = definitions["NodeDocument"]
-    _only_values(node["properties"])
     _describe_classes(node, known, definitions)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -15,7 +15,9 @@ from orchestrator.errors import Fault
 from orchestrator.model import refused
 from orchestrator.model.document import (
     ID_RULE,
+    JOIN_COUNT_MAX,
     BudgetDocument,
+    JoinDocument,
     NodeDocument,
     RetryDocument,
     WorkflowDocument,
@@ -28,6 +30,7 @@ from orchestrator.model.pointers import join_pointer
 
 PLACEHOLDER = "\0"
 """Stands where a name is missing; no document can hold it."""
+_JOINS = ("all", "any", "each")
 _LABEL_LENGTH_MAX = 128
 _WAY = re.compile(
     r"^/start_at|^/nodes/[^/]*(?:/(?:next_node|routes|on_error|compensate|class).*)?$", re.DOTALL
@@ -75,7 +78,8 @@ class _Reader:
 
     def read_workflow(self, written: Mapping[str, Any]) -> dict[str, Any]:
         cleaned = self._known(written, "", self._workflow, refused.WORKFLOW_FIELDS, "a workflow")
-        for name in ("on_failure", "on_parent_cancel"):
+        self._read_choice(cleaned, "on_failure", ("stop", "finish_branches"), "")
+        for name in refused.ONLY_VALUES:
             self._only_value(cleaned, name, "")
         for name, placeholder in (("name", "-"), ("start_at", PLACEHOLDER)):
             if name not in cleaned:
@@ -138,7 +142,7 @@ class _Reader:
             else:
                 self.fault(pointer, "missing", "the node has no `class`")
             cleaned["class"] = PLACEHOLDER
-        self._only_value(cleaned, "join", pointer)
+        self._read_join(cleaned, f"{pointer}/join")
         if cleaned.get("next_node") is not None:
             self._read_next(cleaned, f"{pointer}/next_node")
         if cleaned.get("on_error") is not None:
@@ -147,6 +151,8 @@ class _Reader:
             self._read_compensate(cleaned, f"{pointer}/compensate")
         if cleaned.get("routes") is not None:
             cleaned["routes"] = self._read_list(cleaned["routes"], f"{pointer}/routes", "routes")
+        if cleaned.get("cancels") is not None:
+            cleaned["cancels"] = self._read_list(cleaned["cancels"], f"{pointer}/cancels", "cancels")
         if not isinstance(cleaned.get("when"), str | bool | None):
             kind = kind_of(cleaned["when"])
             self.fault(f"{pointer}/when", "wrong_type", f"`when` is an expression, and this is {kind}")
@@ -154,6 +160,52 @@ class _Reader:
         if is_dict(cleaned.get("retry")):
             cleaned["retry"] = self._known(cleaned["retry"], f"{pointer}/retry", self._retry, (), "`retry`")
         return cleaned
+
+    def _read_choice(
+        self, cleaned: dict[str, Any], name: str, choices: tuple[str, ...], pointer: str
+    ) -> None:
+        written = cleaned.get(name)
+        if written is None or written in choices:
+            return
+        near = self.nearest.find(written, choices) if isinstance(written, str) else None
+        listed = ", ".join(f"`{choice}`" for choice in choices)
+        self.fault(
+            f"{pointer}/{name}", "wrong_value", f"`{name}` is one of {listed}{did_you_mean(near)}", near
+        )
+        del cleaned[name]
+
+    def _read_join(self, cleaned: dict[str, Any], pointer: str) -> None:
+        written = cleaned.get("join")
+        if written is None or (isinstance(written, str) and written in _JOINS):
+            return
+        if is_dict(written):
+            read = self._known(written, pointer, field_names(JoinDocument), (), "a join")
+            if "count" not in read:
+                self.fault(pointer, "missing", "the join has no `count`")
+            else:
+                self._check_count(read["count"], f"{pointer}/count", "`count`")
+            self._read_choice(read, "rest", ("ignore", "cancel"), pointer)
+            if not any(fault.pointer.startswith(pointer) for fault in self.faults):
+                cleaned["join"] = read
+                return
+        elif isinstance(written, int | float) and not isinstance(written, bool):
+            if self._check_count(written, pointer, "`join`"):
+                return
+        else:
+            near = self.nearest.find(written, _JOINS) if isinstance(written, str) else None
+            listed = ", ".join(f"`{choice}`" for choice in _JOINS)
+            message = f'`join` is one of {listed}, a number, or {{"count": 2, "rest": "ignore"}}'
+            self.fault(pointer, "wrong_value", f"{message}{did_you_mean(near)}", near)
+        del cleaned["join"]
+
+    def _check_count(self, written: Any, pointer: str, what: str) -> bool:
+        if isinstance(written, int) and not isinstance(written, bool) and 1 <= written <= JOIN_COUNT_MAX:
+            return True
+        rule = f"{what} is a whole number from 1 to {JOIN_COUNT_MAX:,}, and this is {kind_of(written)}"
+        if isinstance(written, int | float) and not isinstance(written, bool):
+            rule = f"{what} is a whole number from 1 to {JOIN_COUNT_MAX:,}, and this is {written}"
+        self.fault(pointer, "wrong_value", rule)
+        return False
 
     def _read_next(self, cleaned: dict[str, Any], pointer: str) -> None:
         written = cleaned["next_node"]

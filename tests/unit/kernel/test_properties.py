@@ -105,6 +105,8 @@ def draw_definition(rng: random.Random) -> Definition:
         more["budget"]["duration"] = rng.choice([1, 30, 600])
     if rng.random() < 0.3:
         more["output"] = "{{ vars.x }}"
+    if rng.random() < 0.4:
+        more["on_failure"] = "finish_branches"
     return definition_of(nodes, **more)
 
 
@@ -119,6 +121,13 @@ def draw_node(rng: random.Random, names: list[str]) -> dict[str, Any]:
         node["routes"] = some
     if rng.random() < 0.25:
         node["on_error"] = rng.choice([rng.choice(names), {"Oops": rng.choice(names)}])
+    if rng.random() < 0.35:
+        count = rng.choice([1, 2, 2, 3])
+        node["join"] = rng.choice(
+            ["any", "each", count, {"count": count, "rest": "cancel"}, {"count": count}]
+        )
+    if rng.random() < 0.1:
+        node["cancels"] = some
     if rng.random() < 0.4:
         node["retry"] = {"max_attempts": rng.randint(1, 3), "initial": rng.choice([0, 5])}
     if rng.random() < 0.5:

@@ -238,6 +238,11 @@ class World:
         assert state.ready == sum(task.status is TaskStatus.READY for task in state.tasks.values())
         assert state.live == Counter(task.node for task in state.tasks.values())
         assert not state.tasks.keys() & state.set_aside.keys()
+        late = [task.late for task in state.tasks.values()]
+        late += [arrival.late for arrivals in state.arrivals.values() for arrival in arrivals]
+        assert state.late == Counter(join for joins in late for join in joins)
+        assert all(len(joins) == len(set(joins)) for joins in late)
+        assert not set(state.held_back) - state.arrivals.keys()
         if state.status.live:
             assert state.seq == 0 or wakers_of(state), "a live run without a waker"
             assert self.held is state.paused, "the queue's hold isn't the run's pause"

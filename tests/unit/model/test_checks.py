@@ -117,21 +117,77 @@ def test_a_budget_field_of_later_is_refused_in_words(field: str) -> None:
 @pytest.mark.parametrize(
     ("document", "words"),
     [
-        (workflow({"a": {"join": "any"}}), "`join`: `any` is not acted on by this release; it knows `all`"),
-        (workflow({"a": {"join": "each"}}), "`join`: `each` is not acted on"),
-        (workflow({"a": {"join": 2}}), "`join`: a number is not acted on"),
-        (workflow({"a": {"join": {"count": 2}}}), "`join`: a count is not acted on"),
-        (workflow({"a": {"join": "al"}}), "`join` is one of `all`, `any`, `each`"),
-        (
-            workflow({"a": {}}, on_failure="finish_branches"),
-            "`on_failure`: `finish_branches` is not acted on",
-        ),
         (workflow({"a": {}}, on_parent_cancel="abandon"), "`on_parent_cancel`: `abandon` is not acted on"),
-        (workflow({"a": {}}, on_failure="go"), "`on_failure` is one of `stop`, `finish_branches`"),
     ],
 )
 def test_a_value_of_later_is_refused_in_words(document: Any, words: str) -> None:
     assert words in message_of(document)
+
+
+@pytest.mark.parametrize(
+    ("join", "pointer", "words"),
+    [
+        ("al", "/join", "`join` is one of `all`, `any`, `each`, a number, or"),
+        (0, "/join", "`join` is a whole number from 1 to 1,000,000, and this is 0"),
+        (1.5, "/join", "and this is 1.5"),
+        (True, "/join", "`join` is one of"),
+        ({}, "/join", "the join has no `count`"),
+        ({"count": "2"}, "/join/count", "`count` is a whole number from 1 to 1,000,000, and this is a text"),
+        (
+            {"count": 1, "rest": "cancle"},
+            "/join/rest",
+            "`rest` is one of `ignore`, `cancel`; did you mean `cancel`?",
+        ),
+        ({"count": 1, "cuont": 1}, "/join/cuont", "a join has no `cuont`; did you mean `count`?"),
+        (4, "/join", "`a` waits for 4 arrivals, and at most 3 can come, from `s`, `b`, `c`"),
+        ({"count": 5}, "/join", "`a` waits for 5 arrivals"),
+    ],
+)
+def test_a_join_that_means_nothing_or_can_never_be_is_refused(join: Any, pointer: str, words: str) -> None:
+    nodes: dict[str, Any] = {
+        "s": {"next_node": ["b", "c", "a"]},
+        "b": {"next_node": "a"},
+        "c": {"next_node": "a"},
+        "a": {"join": join},
+    }
+    (fault,) = check(workflow(nodes), KNOWN).faults
+    assert fault.pointer == f"/nodes/a{pointer}"
+    assert words in fault.message
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        {"s": {"next_node": "a"}, "a": {"next_node": ["s", "j"]}, "j": {"join": 7}},
+        {
+            "s": {"next_node": ["b", "c"]},
+            "b": {"next_node": "w"},
+            "c": {"next_node": "w"},
+            "w": {"join": "each", "next_node": "j"},
+            "j": {"join": 2},
+        },
+        {"s": {"next_node": "a", "on_error": "j"}, "a": {"next_node": "j"}, "j": {"join": 2}},
+        {"s": {"next_node": ["j", "e"]}, "e": {}, "j": {"join": "any"}},
+    ],
+    ids=["a loop before it", "each before it", "an error way", "any of one"],
+)
+def test_a_join_that_may_get_its_arrivals_is_accepted(nodes: dict[str, Any]) -> None:
+    assert not [f for f in check(workflow(nodes), KNOWN).faults if f.code == "join_never"]
+
+
+def test_a_node_that_is_cancelled_must_be_there() -> None:
+    document = workflow({"ask": {"cancels": ["ask", "tell_m", "ask"], "next_node": "tell_me"}, "tell_me": {}})
+    found = {fault.pointer: fault.message for fault in check(document, KNOWN).faults}
+    assert found == {
+        "/nodes/ask/cancels/1": "no node `tell_m`; did you mean `tell_me`?",
+        "/nodes/ask/cancels/2": "`ask` stands in this list twice",
+    }
+
+
+def test_what_a_failure_does_is_one_of_two() -> None:
+    document = workflow({"a": {}}, on_failure="finish_branch")
+    words = "`on_failure` is one of `stop`, `finish_branches`; did you mean `finish_branches`?"
+    assert message_of(document) == words
 
 
 def test_the_values_of_now_are_accepted() -> None:

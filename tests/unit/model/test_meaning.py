@@ -71,10 +71,21 @@ def test_what_means_the_same_has_one_hash(document: dict[str, Any]) -> None:
         changed("vars", to={"v": 2}),
         changed("output", to=None),
         changed("labels", to={"a": "b"}),
+        changed("nodes", "a", "join", to="any"),
+        changed("nodes", "a", "cancels", to=["b"]),
+        changed("on_failure", to="finish_branches"),
     ],
 )
 def test_what_means_something_else_has_another_hash(document: dict[str, Any]) -> None:
     assert meaning_hash(document, KNOWN) != meaning_hash(BASE, KNOWN)
+
+
+def test_one_join_spelt_in_several_ways_is_one_meaning() -> None:
+    def of(join: Any) -> str:
+        return meaning_hash(changed("nodes", "a", "join", to=join), KNOWN)
+
+    assert of("any") == of(1) == of({"count": 1}) == of({"rest": "ignore", "count": 1})
+    assert len({of("any"), of(2), of("each"), of("all"), of({"count": 1, "rest": "cancel"})}) == 5
 
 
 def test_what_a_class_declares_counts_and_how_it_is_described_does_not() -> None:

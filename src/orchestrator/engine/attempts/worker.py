@@ -433,7 +433,7 @@ class Worker:
 
     def look_at(self, actor: RunActor, state: RunState) -> None:
         """Compare what runs here with what the run says: tell tasks to end that should, or that are no longer there."""
-        if state.ending is None and len(actor.running) <= state.ready:
+        if state.ending is None and actor.running.keys() <= state.tasks.keys():
             return
         for path, attempt in list(actor.running.items()):
             if path not in state.tasks:

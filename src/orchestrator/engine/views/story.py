@@ -124,7 +124,21 @@ def _compensation_started(event: e.CompensationStarted) -> Line:
 
 def _run_retried(event: e.RunRetried) -> Line:
     again = f": {words.names(event.reopened)} again" if event.reopened else ""
-    return Line("info", f"{event.by} retries the run{again}{_because(event.reason)}")
+    waits = f", {words.names(event.returned)} waits again" if event.returned else ""
+    return Line("info", f"{event.by} retries the run{again}{waits}{_because(event.reason)}")
+
+
+def _arrival_swallowed(event: e.ArrivalSwallowed) -> Line:
+    why = {
+        "late": f"{event.node} has run without it",
+        "surplus": f"{event.node} has as many as it wants",
+        "cancelled": "what led there is withdrawn",
+    }
+    return Line("debug", f"what {event.source} sent to {event.node} is dropped: {why[event.reason]}")
+
+
+def _join_held_back(event: e.JoinHeldBack) -> Line:
+    return Line("warning", f"{event.node} is held back: {words.names(event.failed)} failed before it")
 
 
 def _run_succeeded(event: e.RunSucceeded) -> Line:
@@ -274,6 +288,8 @@ _TELL: dict[type[e.Event], Callable[[Any], Line]] = {
     e.RunSucceeded: _run_succeeded,
     e.RunFailed: _run_failed,
     e.RunCancelled: _run_cancelled,
+    e.ArrivalSwallowed: _arrival_swallowed,
+    e.JoinHeldBack: _join_held_back,
     e.TaskScheduled: _task_scheduled,
     e.TaskStarted: _task_started,
     e.StepStarted: _step_started,

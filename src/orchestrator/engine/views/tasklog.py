@@ -159,6 +159,7 @@ def _run_started(log: TaskLog, event: e.RunStarted) -> None:
     if event.input is not None:
         log.input = log.ref(event)
     keys = _set_variables(log, event, event.variables)
+    _return(log, event)
     _reopen(log, event.reopened)
     for path in event.reopened:
         record = log.tasks[path]
@@ -169,7 +170,15 @@ def _run_started(log: TaskLog, event: e.RunStarted) -> None:
 
 
 def _run_retried(log: TaskLog, event: e.RunRetried) -> None:
+    _return(log, event)
     _reopen(log, event.reopened)
+
+
+def _return(log: TaskLog, event: e.RunStarted | e.RunRetried) -> None:
+    """Joins that had failed for want of arrivals, which wait again."""
+    for path in event.returned:
+        record = log.tasks[path]
+        record.status, record.finished_at, record.reason = TaskStatus.CANCELLED, event.at, "waits again"
 
 
 def _reopen(log: TaskLog, paths: Iterable[str]) -> None:
