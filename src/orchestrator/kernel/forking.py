@@ -113,7 +113,7 @@ def _patch(turn: Turn, command: ForkRun, ways: dict[str, Way]) -> None:
             turn.emit(decision)
         if patch.variables:
             turn.emit(VariablesSet(path=path, node=task.node, values=patch.variables))
-        withdraw_cancelled(turn, task)
+        withdraw_cancelled(turn, task, spared=ways)
         turn.emit(
             TaskCompleted(
                 path=path, node=task.node, attempt=task.attempt, output=patch.output, arrivals=arrivals

@@ -236,13 +236,17 @@ def swallow_late(turn: Turn) -> bool:
     return found
 
 
-def withdraw_cancelled(turn: Turn, task: TaskState) -> None:
-    """The task is about to complete: withdraw what its node `cancels`, other visits of itself included."""
+def withdraw_cancelled(turn: Turn, task: TaskState, *, spared: Collection[str] = ()) -> None:
+    """The task is about to complete: withdraw what its node `cancels`, other visits of itself included.
+
+    `spared`: paths of tasks that complete with it.
+    """
     nodes = turn.node(task.node).cancels
     state = turn.state
     if not any(node in state.live or node in state.arrivals for node in nodes):
         return
-    for other in [other for other in state.tasks.values() if other.node in nodes and other is not task]:
+    others = [other for other in state.tasks.values() if other.node in nodes and other is not task]
+    for other in [other for other in others if other.path not in spared]:
         withdraw(turn, other, reason=f"`{task.path}` completed, which cancels it", final=True)
     for node in nodes:
         swallow_all(turn, node, "cancelled")
