@@ -47,16 +47,20 @@ class UsageError(OrchestratorError):
 class Fault:
     """One thing that is wrong (or, as a hint, doubtful) in a workflow document.
 
-    `pointer` is an RFC 6901 JSON pointer to the place, "" for the whole document.
+    `pointer` is an RFC 6901 JSON pointer to the place, "" for the whole document. `line` and `column`, from 1, are
+    known of YAML texts.
     """
 
     pointer: str
     code: str
     message: str
     suggestion: str | None = None
+    line: int | None = None
+    column: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.pointer or '/'}: {self.message}"
+        where = f" (line {self.line}, column {self.column})" if self.line is not None else ""
+        return f"{self.pointer or '/'}{where}: {self.message}"
 
 
 class DefinitionError(OrchestratorError):

@@ -242,6 +242,17 @@ def test_validate_lists_every_fault_with_its_place_and_the_nearest_right_thing(t
     assert {"/nodes/a/class", "/nodes/a/next_node"} <= {f["pointer"] for f in report["files"][0]["faults"]}
 
 
+def test_a_document_may_be_yaml_and_its_faults_name_lines(terminal: Terminal) -> None:
+    text = "name: y\nstart_at: a\nnodes:\n  a:\n    class: Set\n    params: {values: {on: yes}}\n"
+    (terminal.folder / "good.yaml").write_text(text)
+    (terminal.folder / "bad.yml").write_text(text.replace("Set", "Sett"))
+    code, out, _ = terminal.run("validate", "good.yaml", "bad.yml")
+    assert code == 1
+    assert "good.yaml: good (1 nodes)" in out
+    assert "/nodes/a/class (line 5, column 5): no node class `Sett`" in out
+    assert terminal.json("run", "good.yaml", "--quiet")["output"] == {"on": "yes"}
+
+
 def test_nodes_lists_the_library_and_what_was_named(terminal: Terminal) -> None:
     names = [one["name"] for one in terminal.json("nodes", "--nodes", "nodes.py")["items"]]
     assert {"StartNode", "RouteUserByTypeNode", "slow"} <= set(names)

@@ -220,6 +220,25 @@ async def test_a_text_with_a_byte_order_mark_is_kept_and_read(service: Service) 
     assert workflow["document"]["start_at"] == "a"
 
 
+async def test_yaml_means_the_same_as_json_and_its_text_is_kept(service: Service) -> None:
+    text = "# ours\nname: flow\nstart_at: a\nnodes:\n  a: {class: Echo}\n"
+    first = await service.save_workflow(text, syntax="yaml")
+    models.SavedVersion.model_validate(first)
+    workflow = await service.get_workflow("flow")
+    models.Workflow.model_validate(workflow)
+    assert (workflow["text"], workflow["syntax"]) == (text, "yaml")
+    assert workflow["document"] == json.loads(document(ONE))
+    again = await service.save_workflow(document(ONE))
+    assert (again["created"], again["version"], again["hash"]) == (False, 1, first["hash"])
+    assert (await service.get_workflow("flow"))["syntax"] == "json"
+    with pytest.raises(DefinitionError) as caught:
+        await service.save_workflow(text.replace("Echo", "Ecko"), syntax="yaml")
+    assert [(f.pointer, f.line, f.column) for f in caught.value.faults] == [("/nodes/a/class", 5, 7)]
+    validation = await service.validate_workflow(text.replace("Echo", "Ecko"), syntax="yaml")
+    models.Validation.model_validate(validation)
+    assert (validation["faults"][0]["line"], validation["faults"][0]["column"]) == (5, 7)
+
+
 # --- starting -----------------------------------------------------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ from orchestrator.model import refused
 from orchestrator.model.checks import check
 from orchestrator.model.document import BudgetDocument, NodeDocument, RetryDocument, WorkflowDocument
 from orchestrator.model.expressions import FILTERS, FUNCTIONS, NAMES, TESTS, compile_value
-from orchestrator.model.reading import read_document
+from orchestrator.model.reading import read_document, read_source
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *(ROOT / name for name in ("README.md", "CHANGELOG.md")),
@@ -64,6 +64,15 @@ def test_a_workflow_that_the_docs_show_has_no_fault(
     report = check(read_document(text), registry.declarations())
 
     assert [*report.faults, *report.hints] == [], f"document {number} of {page}"
+
+
+@pytest.mark.parametrize(("page", "number", "text"), list(blocks("yaml")))
+def test_a_yaml_workflow_that_the_docs_show_has_no_fault(
+    page: str, number: int, text: str, registry: Registry
+) -> None:
+    report = check(read_source(text, syntax="yaml").document, registry.declarations())
+
+    assert [*report.faults, *report.hints] == [], f"yaml {number} of {page}"
 
 
 def test_the_docs_show_workflows() -> None:

@@ -17,8 +17,11 @@ from pydantic import BaseModel, ValidationError
 from orchestrator.api.problems import Refusal, invalid_body
 from orchestrator.errors import Fault, LimitExceeded
 from orchestrator.model.limits import DEFAULT_LIMITS
+from orchestrator.model.reading import Syntax
 
 M = TypeVar("M", bound=BaseModel)
+
+YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
 
 DEPTH_MAX = DEFAULT_LIMITS.document_depth_max
 SMALL_BODY_BYTES = 64 * 1024
@@ -26,6 +29,27 @@ SMALL_BODY_BYTES = 64 * 1024
 
 _TOKENS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{]|[\]}]', re.DOTALL)
 _INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**64 - 1
+
+
+def is_json(content_type: str) -> bool:
+    """Whether the content type is JSON's, in UTF-8."""
+    return _kind(content_type) == "application/json"
+
+
+def is_yaml(content_type: str) -> bool:
+    """Whether the content type is YAML's (RFC 9512, or one of the names before it), in UTF-8."""
+    return _kind(content_type) in YAML_TYPES
+
+
+def _kind(content_type: str) -> str | None:
+    kind, _, rest = content_type.partition(";")
+    charset = rest.strip().lower().replace('"', "").replace(" ", "")
+    return kind.strip().lower() if charset in ("", "charset=utf-8", "charset=utf8") else None
+
+
+def syntax_of(request: Request) -> Syntax:
+    """How a document is written, by its content type."""
+    return "yaml" if is_yaml(request.headers.get("content-type", "")) else "json"
 
 
 async def read_raw(request: Request, *, limit_bytes: int, limit_name: str = "request body") -> bytes:

@@ -33,6 +33,17 @@ EXAMPLE_DOCUMENT: dict[str, Any] = {
     },
 }
 
+EXAMPLE_YAML = """\
+name: Greeting
+start_at: greet
+nodes:
+  greet:
+    class: Set
+    params:
+      values:
+        text: "Hello, {{ input.name }}!"
+"""
+
 
 def body(model: type[BaseModel], *, required: bool = False) -> dict[str, Any]:
     """The request body of a route that reads it by `bodies.read`."""
@@ -52,7 +63,10 @@ def document_body() -> dict[str, Any]:
             "nodes": {"type": "object", "additionalProperties": {"type": "object"}},
         },
     }
-    content = {"application/json": {"schema": schema, "example": EXAMPLE_DOCUMENT}}
+    content = {
+        "application/json": {"schema": schema, "example": EXAMPLE_DOCUMENT},
+        "application/yaml": {"schema": {"type": "string"}, "example": EXAMPLE_YAML},
+    }
     return {"requestBody": {"required": True, "content": content}}
 
 

@@ -85,6 +85,8 @@ class Fault(Answer):
     code: str = Field(description="Stable name of the kind of fault.", examples=["unknown_node"])
     message: str = Field(examples=["no node `step_ned`"])
     suggestion: str | None = Field(None, description="The nearest right thing.", examples=["step_end"])
+    line: int | None = Field(None, description="Of a YAML document: the line, from 1.", examples=[4])
+    column: int | None = Field(None, description="Of a YAML document: the column, from 1.", examples=[7])
 
 
 class Problem(Answer):
@@ -390,6 +392,7 @@ class Workflow(Answer):
     versions: int
     document: dict[str, Any]
     text: str
+    syntax: Literal["json", "yaml"] = Field(description="How the text is written.")
     graph: Graph
     created_at: Time
     updated_at: Time

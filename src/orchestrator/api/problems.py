@@ -128,6 +128,7 @@ def fault_view(fault: errors.Fault) -> dict[str, Any]:
         "code": fault.code,
         "message": fault.message,
         "suggestion": fault.suggestion,
+        **({"line": fault.line, "column": fault.column} if fault.line is not None else {}),
     }
 
 

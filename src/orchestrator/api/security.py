@@ -28,6 +28,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from orchestrator.api.bodies import is_json, is_yaml
 from orchestrator.api.problems import Refusal, from_refusal
 from orchestrator.config import Settings, is_loopback
 
@@ -183,9 +184,10 @@ class Gate:
                 code="network_needs_key",
             )
         changes = scope["method"] not in ("GET", "HEAD", "OPTIONS")
-        if changes and scope["method"] != "DELETE" and not _is_json(headers.get("content-type", "")):
+        if changes and scope["method"] != "DELETE" and not _is_taken(scope, headers.get("content-type", "")):
             return Refusal(
-                "changes are sent as JSON: set `Content-Type: application/json`",
+                "changes are sent as JSON: set `Content-Type: application/json` (a workflow may be YAML: "
+                "`application/yaml`)",
                 status=415,
                 code="unsupported_media_type",
                 headers={"Accept": "application/json"},
@@ -218,10 +220,12 @@ def _came_over_loopback(scope: Scope) -> bool:
     return is_loopback(str(server[0]))
 
 
-def _is_json(content_type: str) -> bool:
-    kind, _, rest = content_type.partition(";")
-    charset = rest.strip().lower().replace('"', "").replace(" ", "")
-    return kind.strip().lower() == "application/json" and charset in ("", "charset=utf-8", "charset=utf8")
+def _is_taken(scope: Scope, content_type: str) -> bool:
+    """Whether a change may be sent as this. No type that a web page may send without asking first is among them."""
+    if is_json(content_type):
+        return True
+    path = str(scope["path"]).rstrip("/")
+    return is_yaml(content_type) and path.endswith(("/api/v1/workflows", "/api/v1/workflows/validate"))
 
 
 class Failures:

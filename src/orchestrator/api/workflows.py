@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request, Response
 
 from orchestrator.api import described, models
 from orchestrator.api.answers import JSONAnswer, page
-from orchestrator.api.bodies import read, read_raw
+from orchestrator.api.bodies import read, read_raw, syntax_of
 from orchestrator.api.context import DOCUMENT_BYTES_MAX, service_of, value_limit
 from orchestrator.api.params import (
     Cursor,
@@ -38,10 +38,12 @@ router = APIRouter(prefix="/workflows", tags=["workflows"])
 async def save_workflow(request: Request) -> Response:
     """Save the document as it stands; saving the same meaning again answers with the version that has it.
 
+    It is JSON, or with `Content-Type: application/yaml` YAML, which means the same.
+
     A document with faults is refused with all of them, each with its place, what is wrong and the nearest right thing.
     """
     text = await read_raw(request, limit_bytes=DOCUMENT_BYTES_MAX, limit_name="workflow document")
-    saved = await service_of(request).save_workflow(text)
+    saved = await service_of(request).save_workflow(text, syntax=syntax_of(request))
     return JSONAnswer(saved, 201 if saved["created"] else 200)
 
 
@@ -56,10 +58,10 @@ async def save_workflow(request: Request) -> Response:
 async def validate_workflow(request: Request) -> Response:
     """All faults and hints of a document, and its graph as far as it can be drawn.
 
-    A text that isn't JSON is a fault like any other: the answer is 200.
+    A text that isn't JSON (or YAML, as its `Content-Type` says) is a fault like any other: the answer is 200.
     """
     text = await read_raw(request, limit_bytes=DOCUMENT_BYTES_MAX, limit_name="workflow document")
-    return JSONAnswer(await service_of(request).validate_workflow(text))
+    return JSONAnswer(await service_of(request).validate_workflow(text, syntax=syntax_of(request)))
 
 
 @router.get(

@@ -163,7 +163,10 @@ def worker(
 @app.command(epilog="""\b\nExample:  orchestrator run onboarding.json --input '{"user_type": "standard"}'""")
 def run(
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="The workflow document; - reads it from stdin.")
+        str,
+        typer.Argument(
+            metavar="FILE", help="The workflow document, JSON or (.yaml, .yml) YAML; - reads JSON from stdin."
+        ),
     ],
     given: Annotated[
         str | None,
@@ -191,7 +194,7 @@ def run(
     run). Exit code: 0 succeeded, 1 failed, 3 cancelled. Ctrl-C cancels the run.
     """
     with expected_errors(as_json=as_json):
-        from orchestrator.cli.console import pairs, read_bytes, read_json
+        from orchestrator.cli.console import pairs, read_bytes, read_json, syntax_of
 
         document = read_bytes(file, what="FILE")
         value = read_json(given, option="--input") if given is not None else None
@@ -199,14 +202,25 @@ def run(
         settings = _load(config, nodes, store=store or (None if keep else "memory://"), log_level="warning")
         from orchestrator.cli import runner
 
-        code = runner.run(document, settings, given=value, labels=labels, quiet=quiet, as_json=as_json)
+        code = runner.run(
+            document,
+            settings,
+            syntax=syntax_of(file),
+            given=value,
+            labels=labels,
+            quiet=quiet,
+            as_json=as_json,
+        )
     raise typer.Exit(code)
 
 
 @app.command(epilog="\b\nExample:  orchestrator validate examples/*.json")
 def validate(
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="Workflow documents; - reads from stdin.")
+        list[str],
+        typer.Argument(
+            metavar="FILE...", help="Workflow documents, JSON or (.yaml, .yml) YAML; - reads JSON from stdin."
+        ),
     ],
     nodes: Nodes = None,
     config: Config = None,

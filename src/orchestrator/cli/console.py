@@ -5,12 +5,15 @@ import json
 import os
 import sys
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
 from orchestrator.cli.exits import Exit, Refused, exit_of
 from orchestrator.errors import DefinitionError, Fault, InternalError, InvalidInput, OrchestratorError
+
+if TYPE_CHECKING:
+    from orchestrator.model.reading import Syntax
 
 DIM, BOLD, RED, GREEN, YELLOW, CYAN = "2", "1", "31", "32", "33", "36"
 
@@ -61,13 +64,20 @@ def fault_lines(faults: Sequence[Mapping[str, Any] | Fault], *, mark: str = "") 
     """Each fault with its place, what is wrong, and the nearest right thing."""
     lines: list[str] = []
     for fault in faults:
-        view = (
-            {"pointer": fault.pointer, "message": fault.message, "suggestion": fault.suggestion}
+        view: Mapping[str, Any] = (
+            {
+                "pointer": fault.pointer,
+                "message": fault.message,
+                "suggestion": fault.suggestion,
+                "line": fault.line,
+                "column": fault.column,
+            }
             if isinstance(fault, Fault)
             else fault
         )
         message, suggestion = str(view["message"]), view.get("suggestion")
-        said = f"{mark}{view['pointer'] or '/'}: {message}"
+        where = f" (line {view['line']}, column {view['column']})" if view.get("line") else ""
+        said = f"{mark}{view['pointer'] or '/'}{where}: {message}"
         if suggestion and suggestion not in message:
             said += f"; did you mean `{suggestion}`?"
         lines.append(clean(said))
@@ -170,6 +180,11 @@ def read_bytes(name: str, *, what: str) -> bytes:
         raise Refused(
             f"{what}: {name} can't be read: {error.strerror}", exit=Exit.USAGE, code="unreadable"
         ) from None
+
+
+def syntax_of(name: str) -> "Syntax":
+    """How a document in a file of this name is written: `.yaml` and `.yml` are YAML, all else JSON."""
+    return "yaml" if name.lower().endswith((".yaml", ".yml")) else "json"
 
 
 def pairs(given: Sequence[str], *, option: str) -> dict[str, str]:

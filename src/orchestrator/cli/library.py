@@ -27,7 +27,7 @@ def validate(files: Sequence[str], settings: Settings, *, as_json: bool) -> Exit
     reports: list[dict[str, Any]] = []
     for file in files:
         raw = console.read_bytes(file, what="FILE")
-        reports.append({"file": file, **documents.validate(raw, known)})
+        reports.append({"file": file, **documents.validate(raw, known, syntax=console.syntax_of(file))})
     valid = all(report["valid"] for report in reports)
     if as_json:
         console.say_json({"valid": valid, "files": reports})

@@ -16,12 +16,14 @@ from orchestrator.config import Settings
 from orchestrator.engine.service.facade import Service
 from orchestrator.engine.views.feeds import FeedItem
 from orchestrator.errors import Conflict
+from orchestrator.model.reading import Syntax
 
 
 def run(
     document: bytes,
     settings: Settings,
     *,
+    syntax: Syntax,
     given: Any,
     labels: Mapping[str, str],
     quiet: bool,
@@ -36,7 +38,7 @@ def run(
     # At its level, warning: what the runs do is told by the progress.
     log.configure(settings)
     quickly.loaded()
-    work = _run(document, settings, given=given, labels=labels, quiet=quiet, as_json=as_json)
+    work = _run(document, settings, syntax=syntax, given=given, labels=labels, quiet=quiet, as_json=as_json)
     return run_to_end(work, asyncio.new_event_loop())
 
 
@@ -44,13 +46,14 @@ async def _run(
     document: bytes,
     settings: Settings,
     *,
+    syntax: Syntax,
     given: Any,
     labels: Mapping[str, str],
     quiet: bool,
     as_json: bool,
 ) -> Exit:
     async with running(settings, worker=True) as service:
-        saved = await service.save_workflow(document)
+        saved = await service.save_workflow(document, syntax=syntax)
         started, _ = await service.start_run(
             saved["name"], input=given, labels=labels, version=saved["version"]
         )

@@ -6,25 +6,64 @@ sees only what is within the limit.
 
 import json
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple, NoReturn
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, Literal, NamedTuple, NoReturn
 
 from orchestrator.errors import DefinitionError, Fault
 from orchestrator.model.limits import DEFAULT_LIMITS, Limits
 from orchestrator.model.nearest import shorten
+from orchestrator.model.numbers import INTEGER_MAX, INTEGER_MIN, BadNumber, read_float, read_integer
 from orchestrator.model.plain import is_array, is_dict, kind_of
 from orchestrator.model.pointers import join_pointer
+from orchestrator.model.yaml_text import Places, load_yaml
 
 # A text that is never closed is taken to the end, so that no quote in it is looked at twice.
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**64 - 1
 _FAULTS_MAX: Final = 1000
 
 
-class _BadNumber(NamedTuple):
-    written: str
-    reason: str
+Syntax = Literal["json", "yaml"]
+"""How a document is written. A JSON text is a YAML text too, and means the same."""
+
+
+class Source(NamedTuple):
+    """A text that was read: its data, how it is written, and of YAML where everything stands."""
+
+    document: dict[str, Any]
+    syntax: Syntax
+    places: Places | None = None
+
+    def located(self, faults: Iterable[Fault]) -> tuple[Fault, ...]:
+        """The faults of the document, with line and column where they are known."""
+        return tuple(map(self.places.locate, faults)) if self.places is not None else tuple(faults)
+
+
+def read_source(text: bytes | str, *, syntax: Syntax = "json", limits: Limits = DEFAULT_LIMITS) -> Source:
+    """The document that a text of this syntax holds.
+
+    Raises:
+        DefinitionError: see `read_document`; of YAML every fault has its line and column.
+    """
+    if syntax == "json":
+        return Source(read_document(text, limits=limits), "json")
+    decoded = _decode(text, limits)
+    if decoded.lstrip().startswith("{"):
+        # What is JSON is read as JSON: YAML's parser knows neither its surrogate pairs nor its long keys.
+        try:
+            json.loads(decoded, parse_int=len)
+        except (ValueError, RecursionError):
+            pass
+        else:
+            return Source(read_document(decoded, limits=limits), "json")
+    value, duplicates, places = load_yaml(decoded, limits=limits)
+    faults = examine(value, limits=limits, duplicates=duplicates)
+    if not faults and not is_dict(value):
+        message = f"a workflow document is a map, and this is {kind_of(value)}"
+        faults = [Fault(pointer="", code="not_an_object", message=message)]
+    if faults:
+        raise DefinitionError([places.locate(fault) for fault in faults])
+    return Source(value, "yaml", places)
 
 
 def read_document(text: bytes | str, *, limits: Limits = DEFAULT_LIMITS) -> dict[str, Any]:
@@ -34,14 +73,7 @@ def read_document(text: bytes | str, *, limits: Limits = DEFAULT_LIMITS) -> dict
         DefinitionError: it isn't strict JSON, is too large or too deep, or holds what can't be kept: duplicate keys,
             NaN and other numbers out of range, NUL, lone surrogates.
     """
-    size = len(text) if isinstance(text, bytes) else len(text.encode("utf-8", "surrogatepass"))
-    if size > limits.document_bytes_max:
-        _refuse("too_large", f"the document has {size:,} bytes; the limit is {limits.document_bytes_max:,}")
-    if isinstance(text, bytes):
-        try:
-            text = text.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            _refuse("not_utf8", f"the document is not UTF-8: byte {error.start:,} is wrong")
+    text = _decode(text, limits)
     _check_depth(text, limits)
     duplicates: dict[int, list[str]] = {}
 
@@ -56,9 +88,9 @@ def read_document(text: bytes | str, *, limits: Limits = DEFAULT_LIMITS) -> dict
         value: Any = json.loads(
             text,
             object_pairs_hook=build,
-            parse_float=_read_float,
-            parse_int=_read_integer,
-            parse_constant=lambda name: _BadNumber(name, "is no JSON number"),
+            parse_float=read_float,
+            parse_int=read_integer,
+            parse_constant=lambda name: BadNumber(name, "is no JSON number"),
         )
     except json.JSONDecodeError as error:
         at = f"line {error.lineno}, column {error.colno}"
@@ -71,6 +103,18 @@ def read_document(text: bytes | str, *, limits: Limits = DEFAULT_LIMITS) -> dict
     if not is_dict(value):
         _refuse("not_an_object", f"a workflow document is a JSON object, and this is {kind_of(value)}")
     return value
+
+
+def _decode(text: bytes | str, limits: Limits) -> str:
+    size = len(text) if isinstance(text, bytes) else len(text.encode("utf-8", "surrogatepass"))
+    if size > limits.document_bytes_max:
+        _refuse("too_large", f"the document has {size:,} bytes; the limit is {limits.document_bytes_max:,}")
+    if isinstance(text, str):
+        return text
+    try:
+        return text.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        _refuse("not_utf8", f"the document is not UTF-8: byte {error.start:,} is wrong")
 
 
 def examine(
@@ -125,21 +169,6 @@ def _check_depth(text: str, limits: Limits) -> None:
             depth -= 1
 
 
-def _read_float(written: str) -> float | _BadNumber:
-    number = float(written)
-    if number in (float("inf"), float("-inf")):
-        return _BadNumber(written, "is larger than any number that can be kept")
-    return number
-
-
-def _read_integer(written: str) -> int | _BadNumber:
-    if len(written) <= 20:
-        number = int(written)
-        if _INTEGER_MIN <= number <= _INTEGER_MAX:
-            return number
-    return _BadNumber(written, "has more than 64 bits")
-
-
 _Report = Callable[[str, str, str], None]
 
 
@@ -162,12 +191,12 @@ def _check_leaf(value: object, pointer: str, fault: _Report) -> None:
     if isinstance(value, str):
         if reason := _unstorable(value):
             fault(pointer, "not_storable", f"the text holds {reason}")
-    elif isinstance(value, _BadNumber):
+    elif isinstance(value, BadNumber):
         fault(pointer, "bad_number", f"{shorten(value.written, length=40)} {value.reason}")
     elif isinstance(value, bool) or value is None:
         return
     elif isinstance(value, int):
-        if not _INTEGER_MIN <= value <= _INTEGER_MAX:
+        if not INTEGER_MIN <= value <= INTEGER_MAX:
             fault(pointer, "bad_number", "the number has more than 64 bits")
     elif isinstance(value, float):
         if value != value or value in (float("inf"), float("-inf")):

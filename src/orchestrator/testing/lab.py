@@ -24,6 +24,7 @@ from orchestrator.errors import UsageError
 from orchestrator.kernel.events import Event
 from orchestrator.kernel.state import RunState
 from orchestrator.model.durations import parse_duration
+from orchestrator.model.reading import Syntax
 from orchestrator.sdk.node import BaseNode
 from orchestrator.sdk.outbox import Outbox
 from orchestrator.stores.memory import MemoryStore
@@ -161,7 +162,9 @@ class Lab:
         Raises:
             DefinitionError: it has faults; every one of them is listed.
         """
-        saved = await self.service.save_workflow(_text(document))
+        suffix = document.suffix.lower() if isinstance(document, Path) else ""
+        syntax: Syntax = "yaml" if suffix in (".yaml", ".yml") else "json"
+        saved = await self.service.save_workflow(_text(document), syntax=syntax)
         name: str = saved["name"]
         view = await self.service.get_workflow(name)
         self._nodes[name] = view["document"]["nodes"]

@@ -52,12 +52,12 @@ class FakeService:
         if self.raises is not None:
             raise self.raises
 
-    async def save_workflow(self, text: bytes) -> dict[str, Any]:
-        self._note("save_workflow", text=text)
+    async def save_workflow(self, text: bytes, *, syntax: str) -> dict[str, Any]:
+        self._note("save_workflow", text=text, syntax=syntax)
         return {"name": "w", "version": 1, "created_at": AT, "created": True, "hints": [], "hash": "h"}
 
-    async def validate_workflow(self, text: bytes) -> dict[str, Any]:
-        self._note("validate_workflow", text=text)
+    async def validate_workflow(self, text: bytes, *, syntax: str) -> dict[str, Any]:
+        self._note("validate_workflow", text=text, syntax=syntax)
         return {"valid": True, "faults": [], "hints": [], "graph": None}
 
     async def list_workflows(self, **asked: Any) -> dict[str, Any]:

@@ -165,7 +165,36 @@ async def test_a_document_reaches_the_engine_byte_for_byte(
     text = b'{ "name" : "\xc3\xa4",\n "nodes": NaN }'
     assert (await client.post("/api/v1/workflows", content=text, headers=JSON)).status_code == 201
     assert (await client.post("/api/v1/workflows/validate", content=text, headers=JSON)).status_code == 200
-    assert [call[1]["text"] for call in service.calls] == [text, text]
+    assert [call[1] for call in service.calls] == [{"text": text, "syntax": "json"}] * 2
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/yaml", "application/x-yaml", "text/yaml; charset=utf-8", "TEXT/X-YAML"]
+)
+async def test_a_document_may_be_yaml(kind: str, client: httpx2.AsyncClient, service: FakeService) -> None:
+    headers = {"Content-Type": kind}
+    assert (await client.post("/api/v1/workflows", content=b"name: w", headers=headers)).status_code == 201
+    assert (
+        await client.post("/api/v1/workflows/validate", content=b"name: w", headers=headers)
+    ).status_code == 200
+    assert [call[1] for call in service.calls] == [{"text": b"name: w", "syntax": "yaml"}] * 2
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        (START, "application/yaml"),
+        ("/api/v1/runs/r1/signals/workflows", "application/yaml"),
+        ("/api/v1/workflows", "application/yaml; charset=utf-16"),
+        ("/api/v1/workflows", "text/yml"),
+    ],
+)
+async def test_nothing_else_is_taken_as_yaml(
+    path: str, kind: str, client: httpx2.AsyncClient, service: FakeService
+) -> None:
+    answer = await client.post(path, content=b"{}", headers={"Content-Type": kind})
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+    assert service.calls == []
 
 
 @given(st.binary(max_size=200))

@@ -10,6 +10,7 @@ from orchestrator.engine.views import workflows as workflow_views
 from orchestrator.engine.views.runs import View, fault_view
 from orchestrator.errors import NotFound
 from orchestrator.model.nearest import Nearest
+from orchestrator.model.reading import Syntax
 from orchestrator.stores.contract import RunFilter, RunRow, WorkflowVersion
 
 HINTS_CACHED_MAX = 256
@@ -28,10 +29,10 @@ class Catalog:
         self._summarise = summarise
         self._hints: OrderedDict[tuple[str, int], list[View]] = OrderedDict()
 
-    async def save(self, text: bytes, *, namespace: str) -> View:
+    async def save(self, text: bytes, *, namespace: str, syntax: Syntax) -> View:
         """See `Service.save_workflow`."""
         known = self._engine.registry.declarations()
-        accepted = await documents.aside(text, lambda: documents.accept(text, known))
+        accepted = await documents.aside(text, lambda: documents.accept(text, known, syntax=syntax))
         version, created = await self._store.save_version(
             accepted.name, meaning=accepted.meaning, text=text, record=accepted.record, namespace=namespace
         )
@@ -40,10 +41,10 @@ class Catalog:
             self._remember(version, hints)
         return workflow_views.saved_view(version, created=created, hints=hints)
 
-    async def validate(self, text: bytes) -> View:
+    async def validate(self, text: bytes, *, syntax: Syntax) -> View:
         """See `Service.validate_workflow`."""
         known = self._engine.registry.declarations()
-        return await documents.aside(text, lambda: documents.validate(text, known))
+        return await documents.aside(text, lambda: documents.validate(text, known, syntax=syntax))
 
     async def list(self, *, text: str, limit: int, cursor: str | None) -> View:
         """See `Service.list_workflows`."""
@@ -68,7 +69,11 @@ class Catalog:
             hints = await documents.aside(row.text, lambda: documents.hints_of(record))
             self._remember(row, hints)
         versions = await self._store.list_versions(name, namespace=self._namespace)
-        return workflow_views.workflow_view(row, definition, versions=len(versions), hints=hints)
+        found = hints
+        return await documents.aside(
+            row.text,
+            lambda: workflow_views.workflow_view(row, definition, versions=len(versions), hints=found),
+        )
 
     async def versions(self, name: str) -> "list[View]":
         """See `Service.list_versions`."""

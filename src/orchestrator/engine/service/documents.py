@@ -14,7 +14,7 @@ from orchestrator.model.document import WorkflowDocument
 from orchestrator.model.limits import DEFAULT_LIMITS
 from orchestrator.model.meaning import meaning_hash
 from orchestrator.model.nearest import Nearest
-from orchestrator.model.reading import read_document
+from orchestrator.model.reading import Syntax, read_source
 from orchestrator.model.shape import read_shape
 
 SMALL_TEXT_BYTES = 16 * 1024
@@ -36,15 +36,17 @@ async def aside(text: bytes, work: Callable[[], T]) -> T:
     return work() if len(text) <= SMALL_TEXT_BYTES else await asyncio.to_thread(work)
 
 
-def accept(text: bytes, known: dict[str, ClassDeclaration]) -> Accepted:
+def accept(text: bytes, known: dict[str, ClassDeclaration], *, syntax: Syntax = "json") -> Accepted:
     """Check a document.
 
     Raises:
         DefinitionError: it has faults; every one of them is listed.
     """
-    report = check(read_document(text), known)
+    source = read_source(text, syntax=syntax)
+    report = check(source.document, known)
+    hints = source.located(report.hints)
     if report.document is None or not report.accepted:
-        raise DefinitionError(report.faults, report.hints)
+        raise DefinitionError(source.located(report.faults), hints)
     document = report.document
     declarations = pinned(document, known)
     record = VersionRecord(
@@ -57,19 +59,21 @@ def accept(text: bytes, known: dict[str, ClassDeclaration]) -> Accepted:
         name=document.name,
         meaning=meaning_hash(document, declarations),
         record=encode_record(record),
-        hints=report.hints,
+        hints=hints,
     )
 
 
-def validate(text: bytes, known: dict[str, ClassDeclaration]) -> View:
+def validate(text: bytes, known: dict[str, ClassDeclaration], *, syntax: Syntax = "json") -> View:
     """What a document would be, were it saved."""
     try:
-        written = read_document(text)
+        source = read_source(text, syntax=syntax)
     except DefinitionError as error:
         return _validation(error.faults, (), None)
+    written = source.document
     report = check(written, known)
+    faults, hints = source.located(report.faults), source.located(report.hints)
     if report.definition is not None:
-        return _validation(report.faults, report.hints, graph_view(report.definition))
+        return _validation(faults, hints, graph_view(report.definition))
     sketched: View | None = None
     shape = read_shape(written, limits=DEFAULT_LIMITS, nearest=Nearest())
     if shape.document is not None and shape.document.nodes:
@@ -77,7 +81,7 @@ def validate(text: bytes, known: dict[str, ClassDeclaration]) -> View:
             sketched = sketch_view(shape.document, known)
         except LimitExceeded:
             sketched = None  # too large to be drawn; the report says so as a fault
-    return _validation(report.faults, report.hints, sketched)
+    return _validation(faults, hints, sketched)
 
 
 def _validation(faults: tuple[Fault, ...], hints: tuple[Fault, ...], graph: View | None) -> View:

@@ -31,6 +31,7 @@ from orchestrator.kernel.runs import active_us
 from orchestrator.kernel.status import RunStatus
 from orchestrator.model.definition import Definition
 from orchestrator.model.nearest import Nearest
+from orchestrator.model.reading import Syntax
 from orchestrator.model.schema import workflow_schema
 from orchestrator.sdk.outbox import Outbox
 from orchestrator.stores.contract import QueueRow, RunFilter, RunRow, TaskKind
@@ -73,17 +74,19 @@ class Service:
 
     # --- workflows ------------------------------------------------------------------------------------------------
 
-    async def save_workflow(self, text: str | bytes, *, namespace: str | None = None) -> View:
-        """Save a document as it stands; the same meaning again gives the version that has it.
+    async def save_workflow(
+        self, text: str | bytes, *, namespace: str | None = None, syntax: Syntax = "json"
+    ) -> View:
+        """Save a document as it stands, JSON or YAML; the same meaning again gives the version that has it.
 
         Raises:
             DefinitionError: it has faults; every one of them is listed.
         """
-        return await self._catalog.save(_raw(text), namespace=namespace or self._namespace)
+        return await self._catalog.save(_raw(text), namespace=namespace or self._namespace, syntax=syntax)
 
-    async def validate_workflow(self, text: str | bytes) -> View:
+    async def validate_workflow(self, text: str | bytes, *, syntax: Syntax = "json") -> View:
         """What a document would be, were it saved: its faults and hints, and its graph as far as it can be drawn."""
-        return await self._catalog.validate(_raw(text))
+        return await self._catalog.validate(_raw(text), syntax=syntax)
 
     async def list_workflows(self, *, text: str = "", limit: int = 100, cursor: str | None = None) -> View:
         """Workflows by name, each with its current version and its last run."""

@@ -25,6 +25,7 @@ def fault_view(fault: Fault) -> View:
         "code": fault.code,
         "message": fault.message,
         "suggestion": fault.suggestion,
+        **({"line": fault.line, "column": fault.column} if fault.line is not None else {}),
     }
 
 

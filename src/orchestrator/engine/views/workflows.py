@@ -1,5 +1,7 @@
 """Workflows, versions, graphs and node classes as the API shows them. Pure."""
 
+from typing import Any
+
 import msgspec
 
 from orchestrator.engine.runs.definitions import VersionRecord
@@ -9,6 +11,7 @@ from orchestrator.model.declarations import ANY, ClassDeclaration, find_class
 from orchestrator.model.definition import Definition, build_graph, wire
 from orchestrator.model.document import WorkflowDocument
 from orchestrator.model.graph import Graph
+from orchestrator.model.reading import Syntax, read_source
 from orchestrator.stores.contract import WorkflowRow, WorkflowVersion
 
 
@@ -98,18 +101,29 @@ def workflow_view(
 ) -> View:
     """One version, whole."""
     text = version.text.decode("utf-8-sig")
+    document, syntax = _read_again(text)
     return {
         "name": version.name,
         "version": version.version,
         "versions": versions,
-        "document": msgspec.json.decode(text),
+        "document": document,
         "text": text,
+        "syntax": syntax,
         "graph": graph_view(definition),
         "created_at": rfc3339(version.created_us),
         "updated_at": rfc3339(version.saved_us),
         "hints": hints,
         "hash": version.meaning,
     }
+
+
+def _read_again(text: str) -> tuple[Any, Syntax]:
+    """A text that was checked when it was saved, and how it is written."""
+    try:
+        return msgspec.json.decode(text), "json"
+    except msgspec.DecodeError:
+        source = read_source(text, syntax="yaml")
+        return source.document, source.syntax
 
 
 def workflow_summary(row: WorkflowRow, record: VersionRecord, *, last_run: View | None) -> View:

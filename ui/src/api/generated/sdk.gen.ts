@@ -42,6 +42,8 @@ export const listWorkflows = <ThrowOnError extends boolean = false>(options?: Op
  *
  * Save the document as it stands; saving the same meaning again answers with the version that has it.
  *
+ * It is JSON, or with `Content-Type: application/yaml` YAML, which means the same.
+ *
  * A document with faults is refused with all of them, each with its place, what is wrong and the nearest right thing.
  */
 export const saveWorkflow = <ThrowOnError extends boolean = false>(options: Options<SaveWorkflowData, ThrowOnError>): RequestResult<SaveWorkflowResponses, SaveWorkflowErrors, ThrowOnError> => (options.client ?? client).post<SaveWorkflowResponses, SaveWorkflowErrors, ThrowOnError>({
@@ -67,7 +69,7 @@ export const saveWorkflow = <ThrowOnError extends boolean = false>(options: Opti
  *
  * All faults and hints of a document, and its graph as far as it can be drawn.
  *
- * A text that isn't JSON is a fault like any other: the answer is 200.
+ * A text that isn't JSON (or YAML, as its `Content-Type` says) is a fault like any other: the answer is 200.
  */
 export const validateWorkflow = <ThrowOnError extends boolean = false>(options: Options<ValidateWorkflowData, ThrowOnError>): RequestResult<ValidateWorkflowResponses, ValidateWorkflowErrors, ThrowOnError> => (options.client ?? client).post<ValidateWorkflowResponses, ValidateWorkflowErrors, ThrowOnError>({
     security: [

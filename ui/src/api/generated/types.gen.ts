@@ -195,6 +195,18 @@ export type Fault = {
      * The nearest right thing.
      */
     suggestion?: string | null;
+    /**
+     * Line
+     *
+     * Of a YAML document: the line, from 1.
+     */
+    line?: number | null;
+    /**
+     * Column
+     *
+     * Of a YAML document: the column, from 1.
+     */
+    column?: number | null;
 };
 
 /**
@@ -1850,6 +1862,12 @@ export type Workflow = {
      * Text
      */
     text: string;
+    /**
+     * Syntax
+     *
+     * How the text is written.
+     */
+    syntax: 'json' | 'yaml';
     graph: Graph;
     /**
      * Created At

@@ -105,9 +105,14 @@ function readObject(text: string): JsonObject | null {
   }
 }
 
+/** The editor speaks JSON: what was saved as YAML is shown as the JSON that it means. */
+function editable(workflow: Workflow): string {
+  return workflow.syntax === "yaml" ? `${JSON.stringify(workflow.document, null, 2)}\n` : workflow.text;
+}
+
 function Workbench({ name, workflow }: { name: string; workflow: Workflow | null }) {
   const { search, set } = useWorkbenchSearch();
-  const saved = workflow?.text ?? START;
+  const saved = workflow === null ? START : editable(workflow);
   const version = workflow?.version ?? 0;
   const draft = useDraft(name, saved, version);
   const checked = useValidation(draft.text);
