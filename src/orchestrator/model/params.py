@@ -15,8 +15,17 @@ if TYPE_CHECKING:
 
 # These look at one object or list itself, so they hold whatever its entries turn out to be.
 _INDEPENDENT = frozenset(
-    {"required", "additionalProperties", "minProperties", "maxProperties", "minItems", "maxItems"}
+    {
+        "required",
+        "additionalProperties",
+        "dependentRequired",
+        "minProperties",
+        "maxProperties",
+        "minItems",
+        "maxItems",
+    }
 )
+_CHOICES = ("oneOf", "anyOf")
 
 
 class ParamsChecker:
@@ -31,7 +40,7 @@ class ParamsChecker:
     ) -> Iterator[Fault]:
         """The faults of one node's params. Values that hold expressions are skipped: only a run knows them."""
         schema = declaration.params_schema
-        if schema is None or (not params and not schema.get("required")):
+        if schema is None or (not params and not any(name in schema for name in ("required", *_CHOICES))):
             return
         validator: Any = self._validators.get(declaration.name)
         if validator is None:
@@ -65,8 +74,33 @@ class ParamsChecker:
                 listed = ", ".join(f"`{name}`" for name in missing)
                 message = f"{_subject(error, declaration)} needs the parameter {listed}"
                 yield Fault(pointer=at, code="missing_param", message=message)
+        elif (names := _choice_of_names(error)) and is_dict(instance):
+            given = [f"`{name}`" for name in names if name in instance]
+            count = "exactly one" if error.validator == "oneOf" else "at least one"
+            listed = ", ".join(f"`{name}`" for name in names)
+            message = f"{_subject(error, declaration)} needs {count} of the parameters {listed}"
+            if given:
+                message += f", and has {', '.join(given)}"
+            yield Fault(pointer=at, code="missing_param", message=message)
+        elif error.validator == "dependentRequired" and is_dict(instance):
+            needs: Any = error.validator_value
+            for name, others in needs.items():
+                lacking = ", ".join(f"`{other}`" for other in others if other not in instance)
+                if name in instance and lacking:
+                    message = f"{_subject(error, declaration)}: `{name}` goes only with {lacking}"
+                    yield Fault(pointer=join_pointer(at, name), code="bad_param", message=message)
         else:
             yield Fault(pointer=at, code="bad_param", message=shorten(error.message, length=300))
+
+
+def _choice_of_names(error: "ValidationError") -> tuple[str, ...]:
+    """The names of a choice that is made by which of them is there, `{"oneOf": [{"required": ["a"]}, ...]}`."""
+    branches: Any = error.validator_value
+    if error.validator not in _CHOICES or not is_array(branches):
+        return ()
+    if not all(is_dict(b) and b.keys() == {"required"} and len(b["required"]) == 1 for b in branches):
+        return ()
+    return tuple(branch["required"][0] for branch in branches)
 
 
 def _subject(error: "ValidationError", declaration: ClassDeclaration) -> str:
@@ -75,7 +109,11 @@ def _subject(error: "ValidationError", declaration: ClassDeclaration) -> str:
 
 def _is_known(error: "ValidationError") -> bool:
     """Whether the fault stands whatever the expressions in the params come to."""
-    return error.validator in _INDEPENDENT or not holds_expression(error.instance)
+    return (
+        error.validator in _INDEPENDENT
+        or bool(_choice_of_names(error))
+        or not holds_expression(error.instance)
+    )
 
 
 def holds_expression(value: Any) -> bool:

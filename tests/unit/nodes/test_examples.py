@@ -33,3 +33,20 @@ def test_the_onboarding_example_is_the_document_people_already_write() -> None:
 def test_the_readme_names_every_example() -> None:
     text = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert [file.name for file in FILES if f"`{file.name}`" not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({}, "needs exactly one of the parameters `for`, `until`, `signal`"),
+        ({"for": "{{ input.x }}", "signal": "go"}, "and has `for`, `signal`"),
+        ({"for": "1s", "timeout": "2s"}, "`timeout` goes only with `signal`"),
+    ],
+)
+def test_a_wait_for_nothing_or_for_two_things_is_refused(
+    registry: Registry, params: dict[str, str], said: str
+) -> None:
+    document = {"name": "w", "start_at": "a", "nodes": {"a": {"class": "Wait", "params": params}}}
+    (fault,) = check(document, registry.declarations()).faults
+    assert fault.pointer.startswith("/nodes/a/params")
+    assert said in fault.message
