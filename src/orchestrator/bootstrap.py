@@ -96,6 +96,7 @@ def engine_config(settings: Settings) -> EngineConfig:
     """The engine's part of the settings, with the secrets of the environment."""
     return EngineConfig(
         namespace=settings.namespace,
+        queues=settings.queues,
         concurrency=settings.concurrency,
         lease_seconds=settings.lease_seconds,
         heartbeat_seconds=settings.heartbeat_seconds,

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_va
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from orchestrator.errors import UsageError
+from orchestrator.model.document import ID_RULE, is_id
 
 PREFIX = "ORCHESTRATOR_"
 SECRET_PREFIX = "ORCHESTRATOR_SECRET_"
@@ -122,6 +123,7 @@ class Settings(BaseSettings):
     cancel_grace_seconds: float = Field(
         default=10.0, ge=0, description="How long running tasks are waited for at the end."
     )
+    queues: Words = Field(default=("default",), description="Queues whose tasks a worker takes.")
     concurrency: int = Field(default=100, ge=1, le=100_000, description="Tasks at once in one worker.")
     snapshot_every: int = Field(default=500, ge=1, description="Events between two snapshots of a run.")
 
@@ -144,10 +146,20 @@ class Settings(BaseSettings):
         default=15.0, gt=0, description="How often a silent event stream says that it lives."
     )
 
-    @field_validator("cors_origins", "allowed_hosts", "nodes", mode="before")
+    @field_validator("cors_origins", "allowed_hosts", "nodes", "queues", mode="before")
     @classmethod
     def _words(cls, value: object) -> object:
         return _split(value)
+
+    @field_validator("queues")
+    @classmethod
+    def _queue_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [name for name in value if not is_id(name)]
+        if wrong or not value:
+            raise ValueError(
+                f"a queue's name is {ID_RULE}" + (f", not {wrong[0]!r}" if wrong else "; name one")
+            )
+        return value
 
     @field_validator("api_key")
     @classmethod

@@ -482,6 +482,10 @@ class TaskDetail(Task):
     params: Any
     input: Any = Field(description="What led here: the value of `previous`.")
     output: Any
+    late: Any = Field(
+        None,
+        description="Of a task in doubt: the result that a worker had after it lost its lease. It decides nothing.",
+    )
     logs: list[LogLine]
 
 

@@ -43,6 +43,10 @@ LogLevel = Annotated[
     typer.Option("--log-level", metavar="LEVEL", help="From where on: debug, info, warning, error [info]."),
 ]
 Concurrency = Annotated[int | None, typer.Option("--concurrency", help="Tasks at once in one worker [100].")]
+Queues = Annotated[
+    str | None,
+    typer.Option("--queues", metavar="A,B", help="The queues whose tasks its workers take [default]."),
+]
 
 
 def _load(config: Path | None, nodes: list[str] | None, **flags: Any) -> Any:
@@ -77,6 +81,7 @@ def dev(
     port: Port = None,
     store: Store = None,
     nodes: Nodes = None,
+    queues: Queues = None,
     examples: Annotated[
         bool, typer.Option("--examples/--no-examples", help="Save the example workflows into an empty store.")
     ] = True,
@@ -97,6 +102,7 @@ def dev(
             host=host,
             port=port,
             store=store,
+            queues=queues,
             log_level=log_level,
             log_format=log_format,
             dev=True,
@@ -113,6 +119,7 @@ def serve(
     workers: Annotated[int, typer.Option("--workers", min=0, max=256, help="Worker processes.")] = 1,
     store: Store = None,
     nodes: Nodes = None,
+    queues: Queues = None,
     concurrency: Concurrency = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
@@ -130,6 +137,7 @@ def serve(
             host=host,
             port=port,
             store=store,
+            queues=queues,
             concurrency=concurrency,
             log_level=log_level,
             log_format=log_format,
@@ -139,10 +147,13 @@ def serve(
         servers.serve(settings, workers=workers, as_json=as_json)
 
 
-@app.command(epilog="\b\nExample:  orchestrator worker --store sqlite:////var/lib/orchestrator/store.db")
+@app.command(
+    epilog="\b\nExample:  orchestrator worker --store sqlite:////var/lib/store.db --queues default,gpu"
+)
 def worker(
     store: Store = None,
     nodes: Nodes = None,
+    queues: Queues = None,
     concurrency: Concurrency = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
@@ -150,10 +161,19 @@ def worker(
     until_stdin_closes: Annotated[bool, typer.Option("--until-stdin-closes", hidden=True)] = False,
     as_json: Json = False,
 ) -> None:
-    """A worker alone: takes tasks from a store that others serve."""
+    """A worker alone: takes tasks from a store that others serve.
+
+    Timers wait in the queue `default`: some worker must serve it.
+    """
     with expected_errors(as_json=as_json):
         settings = _load(
-            config, nodes, store=store, concurrency=concurrency, log_level=log_level, log_format=log_format
+            config,
+            nodes,
+            store=store,
+            queues=queues,
+            concurrency=concurrency,
+            log_level=log_level,
+            log_format=log_format,
         )
         from orchestrator.cli import servers
 

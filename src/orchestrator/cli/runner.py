@@ -7,6 +7,8 @@ import sys
 from collections.abc import Generator, Mapping
 from typing import Any
 
+import msgspec
+
 from orchestrator.bootstrap import running
 from orchestrator.cli import console, log, quickly
 from orchestrator.cli.exits import OF_RUN, Exit
@@ -15,8 +17,8 @@ from orchestrator.cli.progress import Progress, Silent
 from orchestrator.config import Settings
 from orchestrator.engine.service.facade import Service
 from orchestrator.engine.views.feeds import FeedItem
-from orchestrator.errors import Conflict
-from orchestrator.model.reading import Syntax
+from orchestrator.errors import Conflict, DefinitionError
+from orchestrator.model.reading import Syntax, read_source
 
 
 def run(
@@ -38,8 +40,27 @@ def run(
     # At its level, warning: what the runs do is told by the progress.
     log.configure(settings)
     quickly.loaded()
+    settings = settings.model_copy(update={"queues": queues_of(document, settings.queues, syntax=syntax)})
     work = _run(document, settings, syntax=syntax, given=given, labels=labels, quiet=quiet, as_json=as_json)
     return run_to_end(work, asyncio.new_event_loop())
+
+
+def queues_of(document: bytes, queues: tuple[str, ...], *, syntax: Syntax) -> tuple[str, ...]:
+    """These queues and those of the document: nobody else is there to take its tasks."""
+    try:
+        written = read_source(document, syntax=syntax).document
+        nodes = msgspec.convert(written, type=_Queued).nodes
+    except (DefinitionError, msgspec.MsgspecError):
+        return queues  # what is wrong with it is said when it is saved
+    return tuple(dict.fromkeys([*queues, *(node.queue for node in nodes.values() if node.queue)]))
+
+
+class _QueuedNode(msgspec.Struct):
+    queue: str | None = None
+
+
+class _Queued(msgspec.Struct):
+    nodes: dict[str, _QueuedNode] = {}
 
 
 async def _run(

@@ -148,7 +148,7 @@ def _tell_address(
     if saved:
         console.say(f"  saved   {len(saved)} example workflows, since the store was empty")
     if workers is not None:
-        console.say(f"  workers {workers}")
+        console.say(f"  workers {workers}, serving {', '.join(settings.queues)}")
     console.say("\n  Ctrl-C ends it; runs are kept and go on at the next start.\n")
 
 
@@ -174,9 +174,16 @@ async def _worker(settings: Settings, *, as_json: bool, until_stdin_closes: bool
     async with telling(settings, worker=True, interrupts=interrupts) as service:
         name = service.engine.worker_name
         if as_json:
-            console.say_json({"worker": name, "pid": os.getpid(), "store": settings.store}, lines=True)
+            told = {
+                "worker": name,
+                "pid": os.getpid(),
+                "store": settings.store,
+                "queues": list(settings.queues),
+            }
+            console.say_json(told, lines=True)
         else:
-            _log.info(f"worker {name} takes tasks from {settings.store}")
+            served = ", ".join(settings.queues)
+            _log.info(f"worker {name} takes tasks from {settings.store} (queues: {served})")
         await interrupts.stop.wait()
     _log.info("the worker has ended; nothing was lost")
 

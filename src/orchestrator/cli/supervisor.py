@@ -34,7 +34,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
         if name in ("host", "port", "api_key", "dev"):
             continue  # a worker listens nowhere
         value: object = getattr(settings, name)
-        several = name in ("nodes", "allowed_hosts", "cors_origins")
+        several = name in ("nodes", "allowed_hosts", "cors_origins", "queues")
         environment[PREFIX + name.upper()] = ",".join(getattr(settings, name)) if several else str(value)
     environment.pop(PREFIX + "CONFIG", None)
     environment.pop(PREFIX + "HOST", None)

@@ -14,6 +14,7 @@ from orchestrator.kernel.events import (
     DecisionMade,
     Event,
     JoinHeldBack,
+    LateResultNoted,
     RunCancelled,
     RunFailed,
     RunPatched,
@@ -185,7 +186,7 @@ def _reopen(state: RunState, path: str) -> None:
     task.status = TaskStatus.READY
     task.tries = task.deferrals = task.not_before_us = 0
     task.generation += 1
-    task.doubt = task.error = None
+    task.doubt = task.late_result = task.error = None
     task.waits = {step: wait for step, wait in task.waits.items() if wait.kind != "child"}
 
 
@@ -523,7 +524,7 @@ def _task_failed(state: RunState, event: TaskFailed) -> None:
         _begin(state, event.timing.started_at or event.at)
     task = _open_task(state, event.path)
     task.error = event.error
-    task.started, task.open_steps = False, {}
+    task.started, task.open_steps, task.late_result = False, {}, None
     if event.deferred:
         task.deferrals += 1
     else:
@@ -588,15 +589,24 @@ def _task_resumed(state: RunState, event: TaskResumed) -> None:
 def _task_in_doubt(state: RunState, event: TaskInDoubt) -> None:
     task = _open_task(state, event.path)
     task.doubt = event.reason
+    if event.late is not None:
+        task.late_result = event.late
     _move_task(state, task, TaskStatus.IN_DOUBT)
+
+
+def _late_result_noted(state: RunState, event: LateResultNoted) -> None:
+    _open_task(state, event.path).late_result = event.result
 
 
 def _task_resolved(state: RunState, event: TaskResolved) -> None:
     task = _open_task(state, event.path)
-    task.doubt = None
+    task.doubt = task.late_result = None
     if event.action == "retry" or (event.action == "done" and task.open_step is not None):
         _move_task(state, task, TaskStatus.READY)
         task.attempt += 1
+        if event.retry_us is not None:
+            task.not_before_us = event.retry_us
+            task.tries += 1
         if event.action == "retry":
             task.started = False
             asked = task.open_step
@@ -633,5 +643,6 @@ _APPLY: dict[type[Event], Callable[[RunState, Any], None]] = {
     TaskSuspended: _task_suspended,
     TaskResumed: _task_resumed,
     TaskInDoubt: _task_in_doubt,
+    LateResultNoted: _late_result_noted,
     TaskResolved: _task_resolved,
 }

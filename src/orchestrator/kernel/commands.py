@@ -133,6 +133,16 @@ class DoubtTask(Command, frozen=True):
     reason: str
 
 
+class NoteLate(Command, frozen=True):
+    """A worker that lost its lease has the result of an irreversible attempt (or of its step) after all."""
+
+    path: str
+    attempt: int
+    result: Payload
+    step: str | None = None
+    worker: str = ""
+
+
 class ResolveTask(Command, frozen=True):
     """A person says what became of a task in doubt: `done` (with its output), `retry`, `skip` or `fail`."""
 

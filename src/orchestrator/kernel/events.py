@@ -356,12 +356,24 @@ class TaskInDoubt(TaskEvent):
     late: Payload | None = None
 
 
+class LateResultNoted(TaskEvent):
+    """A worker without a lease had this result of an irreversible attempt, or of its step. Shown beside the doubt; it
+    decides nothing."""
+
+    attempt: int
+    result: Payload
+    step: str | None = None
+    worker: str = ""
+
+
 class TaskResolved(TaskEvent):
-    """A person said what became of a task in doubt: done, retry, skip or fail. The consequence follows."""
+    """A person, or the node's `on_doubt`, said what became of a task in doubt: done, retry, skip or fail. The
+    consequence follows; a retry by `on_doubt` begins at `retry_us`."""
 
     action: str
     by: str = "operator"
     message: str | None = None
+    retry_us: int | None = None
 
 
 AnyEvent = (
@@ -393,6 +405,7 @@ AnyEvent = (
     | TaskSuspended
     | TaskResumed
     | TaskInDoubt
+    | LateResultNoted
     | TaskResolved
 )
 

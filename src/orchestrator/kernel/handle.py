@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.kernel import commands as c
-from orchestrator.kernel import forking, runs, tasks
+from orchestrator.kernel import doubts, forking, runs, tasks
 from orchestrator.kernel.compensation import at_the_last_page
 from orchestrator.kernel.ending import withdraw_all
 from orchestrator.kernel.events import Event
@@ -62,6 +62,7 @@ _RULES: dict[type[c.Command], Callable[[Turn, Any], None]] = {
     c.FireTimer: tasks.fire_timer,
     c.AbandonTask: tasks.abandon_task,
     c.DoubtTask: tasks.doubt_task,
+    c.NoteLate: doubts.note_late,
     c.ResolveTask: tasks.resolve_task,
     c.DeliverSignal: runs.deliver_signal,
     c.FinishChild: tasks.finish_child,

@@ -275,7 +275,7 @@ def wakers_of(state: RunState) -> list[Waker]:
 
 def _wakers_of_task(task: TaskState) -> list[Waker]:
     if task.status is TaskStatus.READY:
-        if task.not_before_us and task.error is not None:
+        if task.not_before_us and (task.error is not None or task.tries):
             return [
                 Waker(kind="timer", path=task.path, node=task.node, at_us=task.not_before_us, reason="retry")
             ]

@@ -57,6 +57,7 @@ class TaskState(Mutable):
         open_steps: irreversible steps that began and have no answer yet.
         compensates: path of the task that it takes back; None for every other task.
         late: joins that have run while this was on its way to them; what it sends them is swallowed.
+        late_result: what a worker without a lease said that came out of what is in doubt, or will be.
     """
 
     path: str
@@ -76,6 +77,7 @@ class TaskState(Mutable):
     steps: dict[str, StepState] = {}
     waits: dict[str, Wait] = {}
     doubt: str | None = None
+    late_result: Payload | None = None
     error: ErrorInfo | None = None
     compensates: str | None = None
     late: list[str] = []

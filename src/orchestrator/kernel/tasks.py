@@ -37,12 +37,16 @@ from orchestrator.kernel.state import TaskState, is_larger_than
 from orchestrator.kernel.status import TaskStatus
 from orchestrator.kernel.turn import DEFERRALS_MAX, Turn
 from orchestrator.kernel.values import NULL, ErrorInfo, Payload, Wait
+from orchestrator.model.declarations import ASK
 from orchestrator.model.definition import RetryPolicy
 
 PASSED_ON_MAX = 10_000
 """A skipped join passes on the map of all that came to it: a row of skipped diamonds doubles it each time."""
 
 RESOLUTIONS = ("done", "retry", "skip", "fail")
+
+BY_POLICY = "on_doubt"
+"""Who resolved a doubt, where the node's own policy did."""
 
 TIMED_OUT = "signal_timeout"
 """Error type of a signal that did not come in time."""
@@ -365,8 +369,29 @@ def _doubt(turn: Turn, task: TaskState, reason: str, *, late: Payload | None = N
         return
     step = task.open_step.step if task.open_step is not None else None
     turn.emit(
-        TaskInDoubt(path=task.path, node=task.node, attempt=task.attempt, reason=reason, step=step, late=late)
+        TaskInDoubt(
+            path=task.path,
+            node=task.node,
+            attempt=task.attempt,
+            reason=reason,
+            step=step,
+            late=late if late is not None else task.late_result,
+        )
     )
+    _resolve_by_policy(turn, task)
+
+
+def _resolve_by_policy(turn: Turn, task: TaskState) -> None:
+    """What the node's `on_doubt` says; nothing where that is to ask, or where it was tried as often as it may be."""
+    node = turn.node(task.node)
+    if node.on_doubt == "retry":
+        if task.tries + 1 < node.retry.max_attempts:
+            retry_us = turn.now_us + retry_delay_us(node.retry, task.tries + 1, 0.5)
+            _resolve(turn, task, ResolveTask(path=task.path, action="retry", by=BY_POLICY), retry_us=retry_us)
+    elif node.on_doubt != ASK:
+        message = f"{task.doubt} (`on_doubt` of `{task.node}` is `{node.on_doubt}`)"
+        command = ResolveTask(path=task.path, action=node.on_doubt, message=message, by=BY_POLICY)
+        _resolve(turn, task, command)
 
 
 def doubt_what_was_stopped(turn: Turn, path: str) -> None:
@@ -386,6 +411,11 @@ def resolve_task(turn: Turn, command: ResolveTask) -> None:
             f"`{command.action}` resolves no doubt; use one of {', '.join(RESOLUTIONS)}",
             reason="unknown_resolution",
         )
+    _resolve(turn, task, command)
+    settle(turn)
+
+
+def _resolve(turn: Turn, task: TaskState, command: ResolveTask, *, retry_us: int | None = None) -> None:
     node, open_step = turn.node(task.node), task.open_step
     followed = None
     if command.action == "done" and open_step is None:
@@ -394,7 +424,12 @@ def resolve_task(turn: Turn, command: ResolveTask) -> None:
             raise Conflict(f"{followed.message}; resolve with retry, skip or fail", reason="route_needed")
     turn.emit(
         TaskResolved(
-            path=task.path, node=task.node, action=command.action, by=command.by, message=command.message
+            path=task.path,
+            node=task.node,
+            action=command.action,
+            by=command.by,
+            message=command.message,
+            retry_us=retry_us,
         )
     )
     output = command.output if command.output is not None else NULL
@@ -436,7 +471,6 @@ def resolve_task(turn: Turn, command: ResolveTask) -> None:
             attempt=task.attempt,
         )
         fail_for_good(turn, task, error)
-    settle(turn)
 
 
 # --- common -------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.errors import Fault, LimitExceeded
 from orchestrator.model.compensation import check_compensation
-from orchestrator.model.declarations import ANY, ClassDeclaration, class_spellings, find_class
+from orchestrator.model.declarations import ANY, ClassDeclaration, Effect, class_spellings, find_class
 from orchestrator.model.definition import (
     Definition,
     Wiring,
@@ -199,6 +199,8 @@ class _Checker:
                 for place, route in enumerate(written.routes)
             ]
             self._check_may_route(written, declaration, f"{at}/routes")
+        if declaration is not None and written.effect is not None:
+            self._check_effect(written.effect, declaration, f"{at}/effect")
         if declaration is not None:
             self.faults.extend(self._params.check(written.params, declaration, pointer=f"{at}/params"))
             if (
@@ -229,6 +231,14 @@ class _Checker:
         if decides or name not in self._declarations:
             self._declarations[name] = ClassDeclaration(name=name, routes=() if decides else None)
         return None
+
+    def _check_effect(self, written: str, declaration: ClassDeclaration, pointer: str) -> None:
+        if Effect(written).rank < declaration.effect.rank:
+            message = (
+                f"class `{declaration.name}` has effect `{declaration.effect.value}`, and a document can tighten "
+                f"that, never loosen it to `{written}`"
+            )
+            self.fault(pointer, "effect_loosened", message, declaration.effect.value)
 
     def _check_may_route(
         self, written: NodeDocument, declaration: ClassDeclaration | None, pointer: str

@@ -29,6 +29,13 @@ class Effect(StrEnum):
 _RANKS = {effect: rank for rank, effect in enumerate(Effect)}
 
 
+ASK = "ask"
+"""Of a task in doubt: a person resolves it."""
+
+DOUBT_POLICIES = (ASK, "retry", "skip", "fail")
+"""What may become of a task in doubt by itself."""
+
+
 class ClassDeclaration(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What a class declared when a version was saved; kept with the version.
 
@@ -39,6 +46,7 @@ class ClassDeclaration(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=
     name: str
     class_version: int = 1
     effect: Effect = Effect.WRITE
+    on_doubt: str = ASK
     routes: tuple[str, ...] | None = None
     params_schema: dict[str, Any] | None = None
     output_schema: dict[str, Any] | None = None

@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.errors import DefinitionError, Fault, LimitExceeded
 from orchestrator.model import limits
-from orchestrator.model.declarations import ANY, ClassDeclaration, Effect, find_class
+from orchestrator.model.declarations import ANY, ASK, ClassDeclaration, Effect, find_class
 from orchestrator.model.document import NodeDocument, RetryDocument, WorkflowDocument
 from orchestrator.model.durations import to_microseconds
 from orchestrator.model.expressions import References, Template, compile_expression, compile_value
@@ -49,6 +49,9 @@ class NodeDefinition:
         join: how arrivals become tasks, as written.
         is_join: whether its arrivals wait; a node that runs on each of them is none.
         cancels: nodes whose live tasks are withdrawn when this one completes.
+        effect: the strongest that running it may have: the class's, or what the document tightens it to.
+        effect_min: what the document says that it has at least; a class that computes its effect can't go below.
+        on_doubt: what becomes of an irreversible attempt or step whose outcome is unknown.
     """
 
     id: str
@@ -69,6 +72,10 @@ class NodeDefinition:
     cancels: tuple[str, ...]
     effect: Effect
     compensate: str | None = None
+    effect_min: Effect = Effect.PURE
+    on_doubt: str = ASK
+    queue: str = limits.DEFAULT_QUEUE
+    priority: int = 0
 
 
 @dataclass(kw_only=True)
@@ -266,6 +273,8 @@ def _compile_node(
     params = compile_value(dict(written.params), pointer=f"{at}/params", faults=faults)
     when = compile_when(written.when, pointer=f"{at}/when", faults=faults)
     labels = wiring.labels[node]
+    effect = tightened(declaration.effect, written.effect)
+    on_doubt = written.on_doubt or declaration.on_doubt
     timeout = written.timeout if written.timeout is not None else limits.TIMEOUT_SECONDS
     rule = join_rule(written.join)
     return NodeDefinition(
@@ -280,12 +289,16 @@ def _compile_node(
         decides=labels is not None or declaration.decides,
         allowed=tuple(labels) if labels is not None else wiring.allowed[node],
         on_error=wiring.on_error[node],
-        retry=_retry_policy(written.retry, declaration.effect),
+        retry=_retry_policy(written.retry, once=effect is Effect.IRREVERSIBLE and on_doubt != "retry"),
         timeout_us=to_microseconds(timeout),
         join=rule,
         is_join=waits_for_others(rule, graph, node),
         cancels=_known_targets(written.cancels, wiring.targets),
-        effect=declaration.effect,
+        effect=effect,
+        effect_min=Effect(written.effect) if written.effect is not None else Effect.PURE,
+        on_doubt=on_doubt,
+        queue=written.queue or limits.DEFAULT_QUEUE,
+        priority=written.priority,
         compensate=wiring.compensate.get(node),
     )
 
@@ -306,9 +319,14 @@ def compile_when(
     return compile_expression(written, pointer=pointer, faults=faults)
 
 
-def _retry_policy(written: RetryDocument | None, effect: Effect) -> RetryPolicy:
+def tightened(effect: Effect, written: str | None) -> Effect:
+    """The stronger of what a class says and what the document says."""
+    return max(effect, Effect(written), key=lambda one: one.rank) if written is not None else effect
+
+
+def _retry_policy(written: RetryDocument | None, *, once: bool) -> RetryPolicy:
     retry = written or RetryDocument.model_validate({})
-    attempts = 1 if effect is Effect.IRREVERSIBLE else limits.RETRY_MAX_ATTEMPTS
+    attempts = 1 if once else limits.RETRY_MAX_ATTEMPTS
     return RetryPolicy(
         max_attempts=retry.max_attempts if retry.max_attempts is not None else attempts,
         initial_us=to_microseconds(retry.initial),

@@ -153,6 +153,20 @@ class NodeDocument(_Document):
         description="The node that takes back what this one did, if the run fails or is cancelled after it completed.",
     )
 
+    effect: Literal["pure", "read", "write", "irreversible"] | None = Field(
+        None,
+        description="What running the node does to the world, at least: stronger than its class says, never weaker.",
+    )
+    on_doubt: Literal["ask", "retry", "skip", "fail"] | None = Field(
+        None,
+        description="What becomes of an irreversible attempt or step whose outcome is unknown (default: as the class "
+        "says, which is `ask`).",
+    )
+    queue: NodeId | None = Field(
+        None, description="The queue that its tasks wait in, for workers that serve it (default `default`)."
+    )
+    priority: int = Field(0, ge=-100, le=100, description="Within its queue: higher first, -100 to 100.")
+
 
 class PositionDocument(_Document):
     """Where the canvas draws a node."""

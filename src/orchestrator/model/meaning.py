@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.errors import DefinitionError
-from orchestrator.model.declarations import ClassDeclaration, find_class
+from orchestrator.model.declarations import ASK, ClassDeclaration, find_class
 from orchestrator.model.document import WorkflowDocument
 from orchestrator.model.joins import join_rule, join_written
-from orchestrator.model.limits import DEFAULT_LIMITS
+from orchestrator.model.limits import DEFAULT_LIMITS, DEFAULT_QUEUE
 from orchestrator.model.nearest import Nearest
 from orchestrator.model.refused import ONLY_VALUES
 from orchestrator.model.shape import read_shape
@@ -66,11 +66,18 @@ def _meaning(
             entry["join"] = join
         if not entry.get("cancels"):
             entry.pop("cancels", None)
+        if entry.get("queue") == DEFAULT_QUEUE:
+            del entry["queue"]
         declaration = find_class(written.class_name, declarations)
         if declaration is not None:
             entry["class"] = declaration.name
             routes = None if declaration.routes is None else list(declaration.routes)
             used[declaration.name] = [declaration.class_version, declaration.effect.value, routes]
+            if declaration.on_doubt != ASK:
+                used[declaration.name].append(declaration.on_doubt)
+            for name, default in (("effect", declaration.effect.value), ("on_doubt", declaration.on_doubt)):
+                if entry.get(name) == default:
+                    del entry[name]
         nodes.append([node, entry])
     # A list, since the keys of objects are sorted and the order of nodes counts.
     dumped["nodes"] = nodes

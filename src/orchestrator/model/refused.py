@@ -14,11 +14,8 @@ NODE_FIELDS = (
     "max_parallel",
     "on_item_error",
     "complete_when",
-    "queue",
-    "priority",
     "limits",
     "cache",
-    "effect",
 )
 """Fields of a node."""
 

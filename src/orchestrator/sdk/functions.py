@@ -12,7 +12,7 @@ from pydantic.errors import PydanticUserError
 from orchestrator.errors import UsageError
 from orchestrator.model.declarations import Effect
 from orchestrator.sdk.context import Context
-from orchestrator.sdk.node import BaseNode
+from orchestrator.sdk.node import BaseNode, DoubtPolicy
 
 _ARGUMENT = re.compile(r"\s*\**(\w+)(?:\s*\([^)]*\))?:\s+(.*)")
 
@@ -39,6 +39,7 @@ def node(
     *,
     name: str | None = None,
     effect: Effect = Effect.WRITE,
+    on_doubt: DoubtPolicy = "ask",
     routes: Sequence[str] | Literal["*"] | None = None,
     version: int = 1,
     title: str | None = None,
@@ -53,6 +54,7 @@ def node(
     *,
     name: str | None = None,
     effect: Effect = Effect.WRITE,
+    on_doubt: DoubtPolicy = "ask",
     routes: Sequence[str] | Literal["*"] | None = None,
     version: int = 1,
     title: str | None = None,
@@ -77,6 +79,7 @@ def node(
         words = {
             "name": name or fn.__name__,
             "effect": effect,
+            "on_doubt": on_doubt,
             "routes": routes,
             "class_version": version,
             "title": title,

@@ -11,16 +11,18 @@ import re
 import sys
 import types
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast, get_type_hints
+from typing import Any, ClassVar, Literal, cast, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.errors import PydanticUserError
 
 from orchestrator.errors import Fault, OutputNotStorable, UsageError
-from orchestrator.model.declarations import ANY, ClassDeclaration, Effect
+from orchestrator.model.declarations import ANY, DOUBT_POLICIES, ClassDeclaration, Effect
 from orchestrator.model.pointers import join_pointer
 from orchestrator.sdk.context import Context
 from orchestrator.sdk.errors import InvalidParams
+
+DoubtPolicy = Literal["ask", "retry", "skip", "fail"]
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}", re.ASCII)
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z0-9]+|[A-Z]+")
@@ -56,6 +58,8 @@ class BaseNode:
     Attributes:
         name: what documents call the class; left out: the Python class's own name. Never inherited.
         effect: what running it does to the world (see `Effect`); the strongest, if `effect_for` computes it.
+        on_doubt: what becomes of an irreversible attempt or step whose outcome is unknown: `"ask"` a person, `"retry"`
+            (as often as the node's `retry` allows, then ask), `"skip"` or `"fail"`. A document may say otherwise.
         routes: the node ids that it chooses among, `ANY`, or None for a class that doesn't decide.
         class_version: raise it when the meaning changes, so that running versions know.
         Params: a pydantic model; unknown params are refused unless the model's own config says otherwise. May be left
@@ -67,6 +71,7 @@ class BaseNode:
 
     name: ClassVar[str | None] = None
     effect: ClassVar[Effect] = Effect.WRITE
+    on_doubt: ClassVar[DoubtPolicy] = "ask"
     routes: ClassVar[Sequence[str] | None] = None
     class_version: ClassVar[int] = 1
     cpu: ClassVar[bool] = False
@@ -244,6 +249,10 @@ def _check_words(cls: type[BaseNode]) -> None:
     if not isinstance(effect, Effect):
         options = ", ".join(f"Effect.{e.name}" for e in Effect)
         raise wrong(cls, f"`effect = {effect!r}` is no effect", f"Use one of {options}.")
+    on_doubt = _said(cls, "on_doubt")
+    if on_doubt not in DOUBT_POLICIES:
+        options = ", ".join(f'"{policy}"' for policy in DOUBT_POLICIES)
+        raise wrong(cls, f"`on_doubt = {on_doubt!r}` is no policy", f"Use one of {options}.")
     version = _said(cls, "class_version")
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise wrong(cls, f"`class_version = {version!r}` is no version", "Use a whole number from 1.")
@@ -341,6 +350,7 @@ def _declare(cls: type[BaseNode]) -> ClassDeclaration:
         name=cls.class_name(),
         class_version=cls.class_version,
         effect=cls.effect,
+        on_doubt=cls.on_doubt,
         routes=None if routes is None else (ANY,) if routes == ANY else tuple(dict.fromkeys(routes)),
         params_schema=_schema(cls, cls.Params, "Params"),
         output_schema=_schema(cls, cls.Output, "Output") if cls.Output is not None else None,

@@ -367,7 +367,7 @@ def test_a_task_without_its_class_is_given_back_with_a_note() -> None:
         run_id = await lab.start("w")
         await asyncio.sleep(5)
         (row,) = await lab.store.queue_rows(run_id)
-        assert row.note == "no worker has class `Fine` in version 1"
+        assert row.note == "worker `w1` lacks class `Fine`"
         assert row.lost == 0
         lab.engine.registry.register(node_class)
         assert await lab.output(await lab.end(run_id)) == "fine"

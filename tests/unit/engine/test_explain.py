@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from orchestrator.engine.views import words
+from orchestrator.engine.views.crew import Asked, Crew, Member
 from orchestrator.engine.views.explain import (
     Explained,
     Hold,
@@ -24,21 +25,27 @@ SECOND = 1_000_000
 
 
 def row(
-    path: str, run: Run, *, kind: TaskKind = TaskKind.EXECUTE, age: int = 3 * SECOND, **more: Any
+    path: str,
+    run: Run,
+    *,
+    kind: TaskKind = TaskKind.EXECUTE,
+    age: int = 3 * SECOND,
+    queue: str = "default",
+    **more: Any,
 ) -> QueueRow:
     return QueueRow(
         run_id="run_1",
         path=path,
         kind=kind,
-        queue="default",
         priority=0,
         queued_us=run.now_us - age,
         due_us=run.now_us,
+        queue=queue,
         **more,
     )
 
 
-def said(run: Run, *rows: QueueRow, hold: Hold | None = None, workers: int | None = 1) -> Explained:
+def said(run: Run, *rows: QueueRow, hold: Hold | None = None, crew: Crew | None = None) -> Explained:
     pending = pending_of(run.state)
     return explain(
         Situation(
@@ -48,7 +55,7 @@ def said(run: Run, *rows: QueueRow, hold: Hold | None = None, workers: int | Non
             rows=by_path(rows),
             total=len(pending),
             hold=hold or Hold(),
-            workers=workers,
+            crew=crew,
         )
     )
 
@@ -105,11 +112,30 @@ def test_the_next_attempt() -> None:
 
 def test_a_task_that_no_worker_can_take() -> None:
     run = Run(ONE)
-    note = "no worker has class `Foo` in version 1"
+    note = "worker `w1` lacks class `Foo`"
     assert said(run, row("a", run, note=note)).sentence == f"Ready: `a` is queued since 3 s; {note}"
-    assert (
-        said(run, row("a", run), workers=0).sentence == "Ready: `a` is queued since 3 s; no worker is alive"
-    )
+    queued = "Ready: `a` is queued since 3 s"
+    asked = {"a": Asked("Foo", 2)}
+    old, none = Member("w1", classes={"Foo": 1}), Member("w2", classes={"Bar": 2})
+    gpu = Member("w3", queues=("gpu",), classes={"Foo": 2})
+    cases: list[tuple[tuple[Member, ...], str, str]] = [
+        ((), "default", "; no worker is alive"),
+        ((old, gpu), "mail", "; no worker serves queue `mail`"),
+        (
+            (old, none, gpu),
+            "default",
+            "; no worker has class `Foo` in version 2 (`w1` has version 1, `w2` lacks it)",
+        ),
+        ((gpu,), "gpu", ""),
+        ((old, Member("w4")), "default", ""),
+        (
+            (Member("w5", queues=("gpu",), classes={}),),
+            "gpu",
+            "; no worker that serves queue `gpu` has class `Foo` in version 2 (`w5` lacks it)",
+        ),
+    ]
+    for members, queue, ending in cases:
+        assert said(run, row("a", run, queue=queue), crew=Crew(members, asked)).sentence == queued + ending
     assert said(run, row("a", run)).sentence == "Ready: `a` is queued since 3 s"
     assert (
         said(run, row("a", run, lost=1)).sentence == "Ready: `a` is queued again since 3 s; it lost 1 worker"

@@ -186,7 +186,7 @@ OOPS = ErrorInfo(type="TimeoutError", message="no answer", path="a", node="a")
         (
             e.TaskInDoubt(path="a", node="a", attempt=1, reason="worker w1 died", step="pay"),
             "warning",
-            "a (step `pay`) is in doubt, a person must resolve it: worker w1 died",
+            "a (step `pay`) is in doubt: worker w1 died",
         ),
         (
             e.TaskResolved(path="a", node="a", action="retry", message="checked"),

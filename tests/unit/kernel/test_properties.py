@@ -119,6 +119,8 @@ def draw_node(rng: random.Random, names: list[str]) -> dict[str, Any]:
         )
     if node["class"] == "Choose":
         node["routes"] = some
+    if rng.random() < 0.3:
+        node["on_doubt"] = rng.choice(["ask", "retry", "skip", "fail"])
     if rng.random() < 0.25:
         node["on_error"] = rng.choice([rng.choice(names), {"Oops": rng.choice(names)}])
     if rng.random() < 0.35:
@@ -235,6 +237,12 @@ class Day:
         self.number += 1
         doubts = [t.path for t in world.state.tasks.values() if t.status is TaskStatus.IN_DOUBT]
         ended = rng.choice([None, *world.children])
+        touched = [t for t in world.state.tasks.values() if t.touched]
+        if touched and rng.random() < 0.2:
+            task = rng.choice(touched)
+            step = task.open_step.step if task.open_step is not None else None
+            attempt = task.attempt - (rng.random() < 0.2)
+            return c.NoteLate(path=task.path, attempt=attempt, result=payload("late"), step=step)
         if doubts and rng.random() < 0.5:
             action = rng.choice(["done", "retry", "skip", "fail"])
             return c.ResolveTask(path=rng.choice(doubts), action=action, output=payload("resolved"))

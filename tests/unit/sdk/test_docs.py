@@ -42,7 +42,7 @@ def test_the_page_has_examples_and_all_of_them_load(page: Registry) -> None:
     assert len(BLOCKS) >= 8
     assert set(page.declarations()) == {
         *("CheapestNode", "ConvertNode", "GreetNode", "OrderNode", "RequestNode", "TriageNode"),
-        *("count_words", "shout"),
+        *("count_words", "shout", "WelcomeNode"),
     }
     assert "shout" in default_registry()
 
@@ -66,6 +66,14 @@ async def test_the_durable_example_takes_both_its_ways(page: Registry) -> None:
         "charged": True,
     }
     assert (await run(page, "Order", params))["charged"] is False
+
+
+async def test_the_example_of_branches_gathers_them(page: Registry) -> None:
+    assert await run(page, "Welcome", {}, signals={"go": ["yes"]}) == {
+        "text": "letter for the profile of ada of ada",
+        "word": "yes",
+        "sent_at": "2026-01-01T00:00:00+00:00",
+    }
 
 
 async def test_the_pages_own_test_passes(page: Registry) -> None:

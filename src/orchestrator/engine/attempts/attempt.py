@@ -36,6 +36,8 @@ from orchestrator.kernel.commands import (
     CompleteTask,
     DoubtTask,
     FailTask,
+    NoteLate,
+    RecordStep,
     RouteChoice,
     SkipTask,
     StartTask,
@@ -77,6 +79,7 @@ class Attempt:
         "_refused",
         "_task",
         "_timer",
+        "_touched",
         "actor",
         "announced",
         "blobs_to_commit",
@@ -133,6 +136,7 @@ class Attempt:
         self._timer: asyncio.TimerHandle | None = None
         self._outcome = False
         self._refused = False
+        self._touched = False
         self._task = task
 
     # --- life -------------------------------------------------------------------------------------------------------
@@ -212,6 +216,7 @@ class Attempt:
         params = node_class.parse_params(written)
         if _effect_of(node_class, params, node) is Effect.IRREVERSIBLE:
             await self.record(StartTask(path=self.path, worker=worker.name))
+            self._touched = True
         ctx = self._ctx = TaskContext(self, task, node)
         self._arm_timeout()
         self.live = worker.announcer.began(self)
@@ -221,7 +226,10 @@ class Attempt:
         else:
             result = await self.in_thread(lambda: instance.execute(params, ctx))
         if self.reason is not None and self.reason != ENDING:
-            raise asyncio.CancelledError  # too late; of a run that is stopping a result is taken
+            # Too late; of a run that is stopping a result is taken.
+            if self._touched:
+                self.came_late(self._completed(node_class, result, ctx))
+            raise asyncio.CancelledError
         await ctx.finish()
         return self._completed(node_class, result, ctx)
 
@@ -234,6 +242,28 @@ class Attempt:
     def overdue(self, now_us: int) -> bool:
         """Whether the node's code runs longer than its timeout."""
         return self.live is not None and now_us - self.started_us > self.node.timeout_us
+
+    def came_late(self, command: Command) -> None:
+        """The lease is gone, or the time is up, and yet there is a result: if the task is in doubt because of that,
+        whoever resolves it should see what came out."""
+        blobs, step = self.blobs_to_commit, None
+        if isinstance(command, RecordStep) and command.effect == Effect.IRREVERSIBLE.value:
+            result, step = command.result, command.step
+        elif isinstance(command, CompleteTask) and self._touched:
+            result = command.output
+        else:
+            return
+        if result is not None:
+            note = NoteLate(
+                path=self.path, attempt=self.number, result=result, step=step, worker=self.worker.name
+            )
+            self.worker.engine.spawn(self._note(note, blobs), name=f"late {self.run_id}")
+
+    async def _note(self, note: NoteLate, blobs: Sequence[Blob]) -> None:
+        try:
+            await self.worker.engine.command(self.run_id, note, blobs=blobs)
+        except OrchestratorError as refusal:
+            log.info("nobody asks for a late result", run=self.run_id, task=self.path, why=str(refusal))
 
     def _completed(self, node_class: type[BaseNode], result: Any, ctx: TaskContext) -> Command:
         route: RouteChoice | None = None
@@ -408,8 +438,8 @@ class BlockedLoop(NodeError):
 
 
 def _effect_of(node_class: type[BaseNode], params: BaseModel, node: NodeDefinition) -> Effect:
-    """What the class says of these params. A class that has become less careful than the version is pinned to isn't
-    asked: until the workflow is saved again, what the version says holds."""
-    if node_class.effect.rank < node.effect.rank:
-        return node.effect
-    return node_class.effect_for(params)
+    """What the class says of these params, or what the document tightens that to. A class that has become less careful
+    than the version is pinned to isn't asked: until the workflow is saved again, what the version says holds."""
+    pinned = node.declaration.effect
+    effect = pinned if node_class.effect.rank < pinned.rank else node_class.effect_for(params)
+    return max(effect, node.effect_min, key=lambda one: one.rank)

@@ -259,7 +259,13 @@ class TaskContext:
             # Recorded only if the node's code goes on all the same: then it is the step's final answer.
             branch.failed.append(record(error=step_error_info(error, self._task, attempt.redactor)))
             raise
-        await self._record(record(result=payload), blobs)
+        command = record(result=payload)
+        try:
+            await self._record(command, blobs)
+        except asyncio.CancelledError:
+            attempt.blobs_to_commit.extend(blobs)
+            attempt.came_late(command)
+            raise
         self._remember(step, name, digest)
         self.steps[step].result = payload
         attempt.know_blobs(blobs)

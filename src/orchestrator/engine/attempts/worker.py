@@ -18,12 +18,15 @@ from orchestrator.engine.attempts.announcer import Announcer
 from orchestrator.engine.attempts.attempt import ENDING, LEASE_LOST, TIMEOUT, Attempt
 from orchestrator.engine.attempts.containment import Containment
 from orchestrator.engine.attempts.heartbeat import Heartbeat
+from orchestrator.engine.attempts.putoff import PutOff
 from orchestrator.engine.attempts.threads import DaemonThreads
 from orchestrator.engine.attempts.watchdog import Watchdog
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.runs.actor import Accepted, Item, RunActor
 from orchestrator.engine.runs.delivery import deliver
 from orchestrator.engine.runs.reconciler import Reconciler
+from orchestrator.engine.runs.rows import enqueue_of
+from orchestrator.engine.views.crew import unable_note
 from orchestrator.errors import (
     Conflict,
     Fenced,
@@ -91,6 +94,7 @@ class Worker:
         self._suspended = False
         self._backlog = False
         self._alone: Granted | None = None
+        self._unable = PutOff()
         self._room: asyncio.Event | None = None
         self._uses_thread = heartbeat_thread
         self._started_us = 0
@@ -200,6 +204,10 @@ class Worker:
         """The commit is answered."""
         self._reserved -= count
 
+    def takes(self, node: NodeDefinition) -> bool:
+        """Whether a task of this node may stay here: its queue is served, and its class is known."""
+        return node.queue in self.engine.config.queues and self.knows(node)
+
     def knows(self, node: NodeDefinition) -> bool:
         """Whether this worker can run the node: it has the class, in the version that the run is pinned to."""
         registry, declaration = self.engine.registry, node.declaration
@@ -293,9 +301,7 @@ class Worker:
         if row is None:
             return
         delay = max(1_000, row.due_us - self.now_us())
-        rows = [
-            Enqueue(path=row.path, kind=TaskKind.TIMER if row.timer else TaskKind.EXECUTE, delay_us=delay)
-        ]
+        rows = [enqueue_of(row, state, definition, delay_us=delay)]
         await self.engine.committer.commit(self._bare_commit(claim.run_id, claim.namespace, rows=rows))
 
     def _bare_commit(
@@ -336,12 +342,9 @@ class Worker:
             return
         node = definition.nodes[task.node]
         if not self.knows(node):
-            name, version = node.declaration.name, node.declaration.class_version
-            note = f"no worker has class `{name}` in version {version}"
-            await self._give_back(
-                self._controls[(claim.run_id, claim.path)], delay_us=GIVE_BACK_DELAY_US, note=note
-            )
+            await self._give_back_unknown(claim, node)
             return
+        self._unable.forget((claim.run_id, claim.path))
         if claim.lost >= LOST_WORKERS_MAX:
             await self._post(claim, self._lost_too_often(claim, started=task.started, attempt=task.attempt))
             return
@@ -358,6 +361,16 @@ class Worker:
             return
         attempt = Attempt(self, actor, state, task, definition, epoch=claim.epoch, queued_us=claim.queued_us)
         self._start(actor, state, attempt)
+
+    async def _give_back_unknown(self, claim: Claim, node: NodeDefinition) -> None:
+        """A task whose class isn't here is no attempt, and no death. Each time it comes again it is put off for longer,
+        so that a worker that has the class comes to it, and those that don't have it don't do nothing else."""
+        name, version = node.declaration.name, node.declaration.class_version
+        here = self.engine.registry.get(name).class_version if name in self.engine.registry else None
+        log.info("a task is given back: its class is not here", run=claim.run_id, task=claim.path, cls=name)
+        key = (claim.run_id, claim.path)
+        note = unable_note(name, version, worker=self.name, here=here)
+        await self._give_back(self._controls[key], delay_us=self._unable.put_off(key), note=note)
 
     async def _be_alone(self, claim: Claim) -> bool:
         """Make room for a task that took workers down with it: claim nothing, wait until nothing else runs here.
@@ -470,6 +483,8 @@ class Worker:
                     return
             if isinstance(result, BaseException):
                 self._refused(attempt, result)
+                if isinstance(result, Fenced | Conflict):
+                    attempt.came_late(command)
             self._forget(attempt)
 
         attempt.actor.post(Item(command, done, path=attempt.path, epoch=attempt.epoch, blobs=blobs))
@@ -525,10 +540,16 @@ class Worker:
                 "pid": getpid(),
                 "started_at": rfc3339(self._started_us),
                 "queues": list(self.engine.config.queues),
+                "classes": self._classes(),
                 "running": len(self._attempts),
                 "concurrency": self.engine.config.concurrency,
             }
         )
+
+    def _classes(self) -> dict[str, int]:
+        """The version of every class that is here: `explain` compares it with what tasks ask for."""
+        known = self.engine.registry.declarations()
+        return {name: declaration.class_version for name, declaration in known.items()}
 
     async def _beat_on_loop(self) -> None:
         """The heartbeat without a thread, for a simulation: what blocks the loop also stops it."""

@@ -14,6 +14,7 @@ import structlog
 
 from orchestrator.engine.runs.finishing import finish_run
 from orchestrator.engine.runs.index import index_of
+from orchestrator.engine.runs.rows import enqueue_of
 from orchestrator.engine.runs.summary import summarize
 from orchestrator.errors import (
     CommitUnknown,
@@ -430,10 +431,9 @@ class RunActor:
                 task = state.tasks.get(row.path)
                 leased = not row.timer and due == 0 and leasable > 0 and task is not None
                 if leased and worker is not None and task is not None:
-                    leased = worker.knows(definition.nodes[task.node])
+                    leased = worker.takes(definition.nodes[task.node])
                 leasable -= leased
-                kind = TaskKind.TIMER if row.timer else TaskKind.EXECUTE
-                rows.append(Enqueue(path=row.path, kind=kind, delay_us=due, leased=leased))
+                rows.append(enqueue_of(row, state, definition, delay_us=due, leased=leased))
         for message in work.messages:
             payload = encode_message(message)
             rows.append(Enqueue(path=message_path(message), kind=TaskKind.MESSAGE, payload=payload))

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from orchestrator.engine.runs.actor import restore
+from orchestrator.engine.runs.rows import enqueue_of
 from orchestrator.errors import NotFound, StoreError
 from orchestrator.kernel.outlook import expected_rows, wakers_of
 from orchestrator.kernel.state import RunState
-from orchestrator.stores.contract import Commit, Enqueue, RunFilter, TaskKind
+from orchestrator.stores.contract import Commit, RunFilter
 
 if TYPE_CHECKING:
     from orchestrator.engine.engine import Engine
@@ -90,12 +91,7 @@ class Reconciler:
         if missing and await self._still_at(run_id, state):
             now_us = engine.now_us()
             rows = [
-                Enqueue(
-                    path=row.path,
-                    kind=TaskKind.TIMER if row.timer else TaskKind.EXECUTE,
-                    delay_us=max(0, row.due_us - now_us),
-                )
-                for row in missing
+                enqueue_of(row, state, definition, delay_us=max(0, row.due_us - now_us)) for row in missing
             ]
             await engine.committer.commit(
                 Commit(

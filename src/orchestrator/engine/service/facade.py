@@ -20,6 +20,7 @@ from orchestrator.engine.travel.forks import Forks, changes_of
 from orchestrator.engine.views import runs as views
 from orchestrator.engine.views import tasks as task_views
 from orchestrator.engine.views import workflows as workflow_views
+from orchestrator.engine.views.crew import crew_of
 from orchestrator.engine.views.explain import WAKERS_SHOWN_MAX, Hold, explain_end, pending_of
 from orchestrator.engine.views.feeds import FeedItem, Feeds, Hub
 from orchestrator.engine.views.payloads import event_view
@@ -197,6 +198,7 @@ class Service:
             params=await self._reader.params(log, record, definition),
             input=await self._reader.previous(log, record.previous),
             output=await self._reader.value(record.output) if record.output_bytes is not None else None,
+            late=await self._reader.value(record.late),
             steps=steps,
             logs=self._logs(run_id, path),
         )
@@ -261,10 +263,13 @@ class Service:
         state = await self.engine.read_state(run_id)
         rows = await self._store.queue_rows(run_id)
         now_us, hold = self.engine.now_us(), await self._hold(row)
-        workers = len(await self._store.workers())
+        workers = await self._store.workers()
         status = _shown_status(state.status, rows)
         if state.status.live:
             pending = pending_of(state)
+            definition = await self.engine.definitions.get(
+                state.workflow, state.version, namespace=state.namespace
+            )
             said = views.explain_pending(
                 pending,
                 status=status,
@@ -272,7 +277,7 @@ class Service:
                 now_us=now_us,
                 total=len(pending),
                 hold=hold,
-                workers=workers,
+                crew=crew_of(workers, definition),
             )
             sentence, wakers = said.sentence, said.wakers
         else:
@@ -287,7 +292,7 @@ class Service:
             "arrivals": {node: len(came) for node, came in state.arrivals.items()},
             "signals_unread": [signal.name for signal in state.signals[:WAKERS_SHOWN_MAX]],
             "queue": [views.queue_row_view(one, now_us=now_us) for one in rows[:WAKERS_SHOWN_MAX]],
-            "workers": workers,
+            "workers": len(workers),
             "error": views.error_view(state.error),
         }
         return {"sentence": sentence, "status": status.value, "wakers": wakers, "data": data}

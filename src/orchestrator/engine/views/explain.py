@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from orchestrator.engine.views import words
+from orchestrator.engine.views.crew import Crew
 from orchestrator.kernel.outlook import Waker, wakers_of
 from orchestrator.kernel.state import RunState
 from orchestrator.kernel.status import RunStatus
@@ -41,7 +42,7 @@ NO_HOLD = Hold()
 
 
 class Situation(NamedTuple):
-    """What sentences are made from. `workers` None: nobody looked how many there are."""
+    """What sentences are made from. `crew` None: nobody looked who is there."""
 
     status: RunStatus
     now_us: int
@@ -49,7 +50,7 @@ class Situation(NamedTuple):
     rows: Mapping[str, QueueRow]
     total: int
     hold: Hold = NO_HOLD
-    workers: int | None = None
+    crew: Crew | None = None
 
 
 class Explained(NamedTuple):
@@ -171,13 +172,14 @@ def _queue(pending: Pending, row: QueueRow | None, situation: Situation) -> _Tol
     queued = words.duration(now_us - row.queued_us)
     if row.held:
         return "queue", 9, f"Ready: `{path}` starts when the run goes on"
+    missing = "" if situation.crew is None else situation.crew.missing(pending.waker.node, row.queue)
+    if missing:
+        return "stuck", 4, f"Ready: `{path}` is queued since {queued}; {missing}"
     if row.note:
         return "stuck", 4, f"Ready: `{path}` is queued since {queued}; {row.note}"
     if row.lost:
         noun = "worker" if row.lost == 1 else "workers"
         return "queue", 7, f"Ready: `{path}` is queued again since {queued}; it lost {row.lost} {noun}"
-    if situation.workers == 0:
-        return "stuck", 4, f"Ready: `{path}` is queued since {queued}; no worker is alive"
     return "queue", 8, f"Ready: `{path}` is queued since {queued}"
 
 

@@ -20,6 +20,7 @@ PAYLOAD_FIELDS: Mapping[str, tuple[str, ...]] = {
     "task_completed": ("output",),
     "task_resumed": ("result",),
     "task_in_doubt": ("late",),
+    "late_result_noted": ("result",),
 }
 """Fields that are one payload, by kind."""
 

@@ -154,8 +154,10 @@ def _payload_in(event: e.AnyEvent, key: str | None) -> Payload | None:
             return unknown_payload(event.error) if unknown else error_payload(event.error)
         case e.TaskCancelled():
             return withdrawn_payload(event)
-        case e.StepRecorded() | e.TaskResumed():
+        case e.StepRecorded() | e.TaskResumed() | e.LateResultNoted():
             return event.result
+        case e.TaskInDoubt():
+            return event.late
         case e.VariablesSet():
             return event.values.get(key or "")
         case e.RunPatched():

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from orchestrator.engine.runs.summary import TaskTotals, decode_summary
+from orchestrator.engine.views.crew import Crew
 from orchestrator.engine.views.explain import NO_HOLD, Explained, Hold, Pending, Situation, by_path, explain
 from orchestrator.engine.views.payloads import payload_view
 from orchestrator.errors import Fault
@@ -68,7 +69,7 @@ def running_paths(rows: Iterable[QueueRow]) -> dict[str, QueueRow]:
 
 
 def run_summary(
-    row: RunRow, *, rows: Iterable[QueueRow], now_us: int, hold: Hold = NO_HOLD, workers: int | None = None
+    row: RunRow, *, rows: Iterable[QueueRow], now_us: int, hold: Hold = NO_HOLD, crew: Crew | None = None
 ) -> View:
     """A run as lists show it, from its line in the store and its queue rows.
 
@@ -89,7 +90,7 @@ def run_summary(
             now_us=now_us,
             total=summary.wakers,
             hold=hold,
-            workers=workers,
+            crew=crew,
         )
         waiting = {"sentence": said.sentence, "wakers": said.wakers}
     begun = summary.started_at or summary.created_at
@@ -135,7 +136,7 @@ def explain_pending(
     now_us: int,
     total: int,
     hold: Hold = NO_HOLD,
-    workers: int | None = None,
+    crew: Crew | None = None,
 ) -> Explained:
     """What a live run waits for."""
     situation = Situation(
@@ -145,7 +146,7 @@ def explain_pending(
         rows=by_path(rows),
         total=total,
         hold=hold,
-        workers=workers,
+        crew=crew,
     )
     return explain(situation)
 

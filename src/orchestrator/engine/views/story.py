@@ -12,6 +12,7 @@ import msgspec
 from orchestrator.engine.views import words
 from orchestrator.engine.views.payloads import without_payloads
 from orchestrator.kernel import events as e
+from orchestrator.kernel.tasks import BY_POLICY
 from orchestrator.kernel.values import Chosen, ErrorInfo, Timing, Wait, microseconds
 
 
@@ -243,13 +244,19 @@ def _task_resumed(event: e.TaskResumed) -> Line:
 
 def _task_in_doubt(event: e.TaskInDoubt) -> Line:
     step = f" (step `{event.step}`)" if event.step else ""
-    return Line(
-        "warning", f"{event.path}{step} is in doubt, a person must resolve it{_because(event.reason)}"
-    )
+    return Line("warning", f"{event.path}{step} is in doubt{_because(event.reason)}")
 
 
 def _task_resolved(event: e.TaskResolved) -> Line:
-    return Line("info", f"{event.by} resolved {event.path}: {event.action}{_because(event.message)}")
+    by = f"`on_doubt` of {event.node}" if event.by == BY_POLICY else event.by
+    return Line("info", f"{by} resolved {event.path}: {event.action}{_because(event.message)}")
+
+
+def _late_result_noted(event: e.LateResultNoted) -> Line:
+    step = f" (step `{event.step}`)" if event.step else ""
+    return Line(
+        "warning", f"worker {event.worker} had a result of {event.path}{step} after it lost its lease"
+    )
 
 
 # --- parts --------------------------------------------------------------------------------------------------------
@@ -302,5 +309,6 @@ _TELL: dict[type[e.Event], Callable[[Any], Line]] = {
     e.TaskSuspended: _task_suspended,
     e.TaskResumed: _task_resumed,
     e.TaskInDoubt: _task_in_doubt,
+    e.LateResultNoted: _late_result_noted,
     e.TaskResolved: _task_resolved,
 }

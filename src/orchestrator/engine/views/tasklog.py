@@ -76,6 +76,7 @@ class TaskRecord:
     waits: dict[str, Wait] = field(default_factory=dict[str, Wait])
     not_before_us: int = 0
     doubt: str = ""
+    late: Ref | None = None
     reason: str = ""
     output: Ref | None = None
     output_bytes: int | None = None
@@ -364,15 +365,23 @@ def _task_resumed(log: TaskLog, event: e.TaskResumed) -> None:
 def _task_in_doubt(log: TaskLog, event: e.TaskInDoubt) -> None:
     record = log.tasks[event.path]
     record.status, record.doubt = TaskStatus.IN_DOUBT, event.reason
+    if event.late is not None:
+        record.late = log.ref(event)
+
+
+def _late_result_noted(log: TaskLog, event: e.LateResultNoted) -> None:
+    log.tasks[event.path].late = log.ref(event)
 
 
 def _task_resolved(log: TaskLog, event: e.TaskResolved) -> None:
     record = log.tasks[event.path]
-    record.doubt = ""
+    record.doubt, record.late = "", None
     open_step = next((s for s in record.steps.values() if s.status == "started"), None)
     if event.action == "retry" or (event.action == "done" and open_step is not None):
         record.status = TaskStatus.READY
         record.attempt += 1
+    if event.retry_us is not None:
+        record.not_before_us = event.retry_us
     if event.action == "retry" and open_step is not None:
         del record.steps[open_step.step]
 
@@ -396,5 +405,6 @@ _FOLD: dict[type[e.Event], Callable[[TaskLog, Any], None]] = {
     e.TaskSuspended: _task_suspended,
     e.TaskResumed: _task_resumed,
     e.TaskInDoubt: _task_in_doubt,
+    e.LateResultNoted: _late_result_noted,
     e.TaskResolved: _task_resolved,
 }

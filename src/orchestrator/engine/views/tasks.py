@@ -180,6 +180,16 @@ def present_of(rows: Sequence[QueueRow], *, status: RunStatus, now_us: int) -> P
     return Present(by_path, status, now_us)
 
 
-def task_detail(view: View, *, params: Any, input: Any, output: Any, steps: Any, logs: Any) -> View:
+def task_detail(
+    view: View, *, params: Any, input: Any, output: Any, late: Any, steps: Any, logs: Any
+) -> View:
     """A task with its values."""
-    return {**view, "params": params, "input": input, "output": output, "steps": steps, "logs": logs}
+    return {
+        **view,
+        "params": params,
+        "input": input,
+        "output": output,
+        "late": late,
+        "steps": steps,
+        "logs": logs,
+    }

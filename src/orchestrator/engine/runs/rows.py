@@ -1,0 +1,18 @@
+"""A row that the kernel asks for, as the store's queue takes it."""
+
+from orchestrator.kernel.outlook import Row
+from orchestrator.kernel.state import RunState
+from orchestrator.model.definition import Definition
+from orchestrator.stores.contract import Enqueue, TaskKind
+
+
+def enqueue_of(
+    row: Row, state: RunState, definition: Definition, *, delay_us: int, leased: bool = False
+) -> Enqueue:
+    """A task waits in its node's queue, by its node's priority. Timers are for every worker: nobody's code runs."""
+    task = state.tasks.get(row.path)
+    if row.timer or task is None:
+        kind = TaskKind.TIMER if row.timer else TaskKind.EXECUTE
+        return Enqueue(path=row.path, kind=kind, delay_us=delay_us, leased=leased)
+    node = definition.nodes[task.node]
+    return Enqueue(path=row.path, queue=node.queue, priority=node.priority, delay_us=delay_us, leased=leased)
