@@ -135,6 +135,29 @@ def doubts() -> World:
     return run
 
 
+def doubts_decided() -> World:
+    """Doubts that `on_doubt` resolves, after a late result or before one; the last one asks."""
+    policies = {"p0": "retry", "p1": "skip", "p2": "fail", "p3": "ask"}
+    nodes: dict[str, dict[str, object]] = {
+        path: {"class": "Pay", "on_doubt": policy, "retry": {"max_attempts": 2}, "on_error": "mend"}
+        for path, policy in policies.items()
+    }
+    run = run_of({"fork": {"next_node": list(nodes)}, **nodes, "mend": {}})
+    run.complete("fork")
+    for path in nodes:
+        run.do(c.StartTask(path=path, worker="w1"))
+        run.do(c.NoteLate(path=path, attempt=1, result=payload(f"late from {path}"), worker="w1"))
+        run.do(c.DoubtTask(path=path, reason="its worker is gone"))
+    run.do(c.StartStep(path="p0", step="charge", name="charge"), after_us=5 * SECOND)
+    run.do(c.DoubtTask(path="p0", reason="its worker is gone"))
+    run.do(c.NoteLate(path="p0", attempt=2, result=payload("late"), step="charge", worker="w2"))
+    run.do(c.ResolveTask(path="p0", action="done", output=payload("late"), by="ann"))
+    run.do(c.ResolveTask(path="p3", action="done", output=payload("by hand"), by="ann"))
+    for path in list(run.open):
+        run.complete(path)
+    return run
+
+
 def cancelled_child() -> World:
     """A run that another waits for, cancelled while it works and waits."""
     parent = Parent(run="run_0", path="task", step="child")
@@ -281,6 +304,7 @@ SCENARIOS: tuple[Callable[[], World], ...] = (
     failed_and_retried,
     waits,
     doubts,
+    doubts_decided,
     cancelled_child,
     budget_spent,
     stopped,

@@ -156,6 +156,18 @@ def build_registry(ledger: Ledger, rng: random.Random) -> Registry:
             return "paid"
 
     @registry.register
+    class PayAnyway(BaseNode):
+        effect = Effect.IRREVERSIBLE
+
+        async def execute(self, params: Any, ctx: Context) -> Any:
+            ledger.note("pay", f"{ctx.run_id}/{ctx.path}", ctx.idempotency_key)
+            try:
+                await asyncio.sleep(rng.choice([0.2, 9.0, 20.0]))
+            except asyncio.CancelledError:
+                ctx.log("told to end, and it has happened all the same")
+            return "paid"
+
+    @registry.register
     class PayStep(BaseNode):
         async def execute(self, params: Any, ctx: Context) -> Any:
             async def pay() -> str:
@@ -265,6 +277,14 @@ WORKFLOWS: dict[str, dict[str, Any]] = {
     "branches": {
         "a": _node("Branches", next_node="b"),
         "b": _node("Write"),
+    },
+    "decides": {
+        "a": _node("Write", next_node=["b", "c", "d", "f"]),
+        "f": _node("PayAnyway", next_node="e"),
+        "b": _node("Pay", on_doubt="retry", next_node="e"),
+        "c": _node("Pay", on_doubt="skip", next_node="e"),
+        "d": _node("PayStep", on_doubt="fail", priority=5, on_error="e"),
+        "e": _node("Write", effect="irreversible", queue="slow"),
     },
     "pays": {
         "a": _node("Write", next_node=["b", "c"]),

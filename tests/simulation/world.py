@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import random
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from orchestrator.engine.attempts.worker import Worker
 from orchestrator.engine.clock import StoreClock
@@ -66,7 +66,9 @@ class Process:
         self.store.audit = world.audit
         clock = StoreClock(monotonic_us=world.loop.now_us)
         rng = random.Random(world.rng.getrandbits(64))
-        self.engine = Engine(as_store(self.store), world.registry, config=CONFIG, clock=clock, rng=rng)
+        self.serves_all = world.started % 3 > 0
+        config = replace(CONFIG, queues=("default", "slow")) if self.serves_all else CONFIG
+        self.engine = Engine(as_store(self.store), world.registry, config=config, clock=clock, rng=rng)
         self.worker = Worker(self.engine, name=name, heartbeat_thread=False)
 
     async def start(self) -> None:
@@ -147,11 +149,14 @@ class World:
             await self.kill_one()
         elif draw < 0.48:
             self.freeze_one()
-        elif draw < 0.52:
+        elif draw < 0.5:
+            # Leases end while a process works; it goes on, and knows nothing of that.
+            await self.store.forget_worker(self.rng.choice(self.processes).name, lost=True)
+        elif draw < 0.54:
             process = self.processes.pop(self.rng.randrange(len(self.processes)))
             await process.stop()
             await self.add_process()
-        elif draw < 0.7:
+        elif draw < 0.72:
             await self.signal(self.rng.choice(self.runs))
         elif draw < 0.78:
             await self.say(self.rng.choice(self.runs), PauseRun())
@@ -264,6 +269,8 @@ class World:
     async def heal(self) -> None:
         """No more faults: every run must come to its end, with the help that only people can give."""
         self.rate = 0.0
+        while not any(process.serves_all for process in self.processes):
+            await self.add_process()
         for process in self.processes:
             process.store.rate = 0.0
         until = self.loop.time() + HEAL_SECONDS

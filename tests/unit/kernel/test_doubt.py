@@ -6,7 +6,10 @@ from orchestrator.kernel import commands as c
 from orchestrator.kernel import events as e
 from orchestrator.kernel.outlook import wakers_of
 from orchestrator.kernel.status import RunStatus, TaskStatus
-from tests.unit.kernel.world import World, payload, run_of, value_of
+from orchestrator.model.declarations import ClassDeclaration, Effect
+from orchestrator.model.definition import compile_definition
+from orchestrator.model.document import WorkflowDocument
+from tests.unit.kernel.world import SECOND, World, payload, run_of, value_of
 
 PAY = {"pay": {"class": "Pay", "next_node": "after"}, "after": {}}
 
@@ -177,3 +180,105 @@ def test_two_irreversible_steps_may_be_open_at_once_and_each_is_asked_about() ->
     assert run.last(e.TaskInDoubt).step == "two"
     resolve(run, "retry")
     assert not run.state.tasks["pay"].touched
+
+
+# --- `on_doubt` ----------------------------------------------------------------------------------------------------
+
+
+def decided(policy: str, **fields: object) -> World:
+    return in_doubt({"pay": {**PAY["pay"], "on_doubt": policy, **fields}, "after": {}})
+
+
+def test_a_node_may_say_that_a_doubt_is_skipped() -> None:
+    run = decided("skip")
+    assert run.open == ["after"]
+    resolved = run.last(e.TaskResolved)
+    assert (resolved.action, resolved.by) == ("skip", "on_doubt")
+    assert "its worker is gone" in (run.last(e.TaskSkipped).reason or "")
+
+
+def test_a_node_may_say_that_a_doubt_fails() -> None:
+    run = decided("fail")
+    assert run.state.status is RunStatus.FAILED
+    assert run.last(e.TaskFailed).error.type == "in_doubt"
+    assert "`on_doubt` of `pay` is `fail`" in run.last(e.TaskFailed).error.message
+
+
+def test_a_doubt_that_is_retried_waits_as_retry_says_and_asks_in_the_end() -> None:
+    run = decided("retry", retry={"max_attempts": 3, "initial": 4, "jitter": 0})
+    assert run.rows["pay"].due_us == run.now_us + 4 * SECOND
+    assert [w.kind for w in wakers_of(run.state)] == ["timer"]
+    run.do(c.StartTask(path="pay"), after_us=4 * SECOND)
+    run.fail("pay", retryable=True)
+    assert run.rows["pay"].due_us == run.now_us + 8 * SECOND
+    run.do(c.StartTask(path="pay"), after_us=8 * SECOND)
+    run.do(c.DoubtTask(path="pay", reason="again"))
+    assert run.state.tasks["pay"].status is TaskStatus.IN_DOUBT
+    assert [event.action for event in run.events if isinstance(event, e.TaskResolved)] == ["retry", "retry"]
+    resolve(run, "done")
+    assert run.open == ["after"]
+
+
+def test_a_doubt_that_is_retried_has_three_attempts_if_nothing_is_said() -> None:
+    assert decided("retry").definition.nodes["pay"].retry.max_attempts == 3
+    assert in_doubt().definition.nodes["pay"].retry.max_attempts == 1
+
+
+def test_a_step_in_doubt_is_begun_anew_where_the_node_says_so() -> None:
+    run = run_of({"pay": {"on_doubt": "retry"}})
+    run.do(c.StartStep(path="pay", step="charge", name="charge"))
+    run.do(c.DoubtTask(path="pay", reason="its worker is gone"))
+    assert run.state.tasks["pay"].status is TaskStatus.READY
+    run.do(c.StartStep(path="pay", step="charge", name="charge"), after_us=2 * SECOND)
+
+
+def test_a_document_may_ask_where_the_class_says_otherwise_and_the_other_way_round() -> None:
+    careless = {"Pay": ClassDeclaration(name="Pay", effect=Effect.IRREVERSIBLE, on_doubt="skip")}
+    document = {"name": "w", "start_at": "a", "nodes": {"a": {"class": "Pay"}}}
+    for said, holds in ((None, "skip"), ("ask", "ask")):
+        written = {**document, "nodes": {"a": {"class": "Pay", "on_doubt": said}}}
+        definition = compile_definition(WorkflowDocument.model_validate(written), careless)
+        assert definition.nodes["a"].on_doubt == holds
+
+
+# --- late results ---------------------------------------------------------------------------------------------------
+
+
+def late(run: World, *, attempt: int = 1, step: str | None = None) -> None:
+    run.do(c.NoteLate(path="pay", attempt=attempt, result=payload("late"), step=step, worker="w1"))
+
+
+def test_a_late_result_is_kept_beside_the_doubt_and_decides_nothing() -> None:
+    run = in_doubt()
+    late(run)
+    task = run.state.tasks["pay"]
+    assert task.status is TaskStatus.IN_DOUBT
+    assert value_of(task.late) == "late"
+    assert run.last(e.LateResultNoted).worker == "w1"
+    resolve(run, "retry")
+    assert run.state.tasks["pay"].late is None
+
+
+def test_a_late_result_that_comes_before_the_doubt_stands_in_it() -> None:
+    run = run_of(PAY)
+    run.do(c.StartTask(path="pay", worker="w1"))
+    late(run)
+    run.do(c.DoubtTask(path="pay", reason="its worker is gone"))
+    assert value_of(run.last(e.TaskInDoubt).late) == "late"
+
+
+def test_a_late_result_of_a_step_belongs_to_the_step_that_is_open() -> None:
+    run = step_in_doubt()
+    run.refused(c.NoteLate(path="pay", attempt=1, result=payload(1)), "late_not_asked")
+    late(run, step="charge")
+    assert run.state.tasks["pay"].late is not None
+
+
+def test_a_late_result_is_taken_once_of_the_attempt_in_doubt_and_of_nothing_else() -> None:
+    run = in_doubt()
+    run.refused(c.NoteLate(path="pay", attempt=2, result=payload(1)), "late_not_asked")
+    late(run)
+    run.refused(c.NoteLate(path="pay", attempt=1, result=payload(1)), "late_not_asked")
+    resolve(run, "done")
+    run.refused(c.NoteLate(path="pay", attempt=1, result=payload(1)), "task_not_open")
+    run.refused(c.NoteLate(path="after", attempt=1, result=payload(1)), "late_not_asked")

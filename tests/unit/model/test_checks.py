@@ -479,3 +479,47 @@ def test_thousands_of_wrong_names_are_answered_soon() -> None:
     began = time.process_time()
     assert len(faults_of(workflow(nodes))) >= 6_000
     assert time.process_time() - began < 15
+
+
+# --- effect, doubt, queue, priority ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("effect", ["write", "irreversible"])
+def test_a_document_may_tighten_an_effect(effect: str) -> None:
+    report = check(workflow({"a": {"class": "Mail", "params": {"subject": "x"}, "effect": effect}}), KNOWN)
+    assert report.definition is not None
+    assert report.definition.nodes["a"].effect == effect
+
+
+def test_a_document_can_not_loosen_an_effect() -> None:
+    document = workflow({"a": {"class": "Pay", "effect": "write"}})
+    (fault,) = check(document, KNOWN).faults
+    assert (fault.pointer, fault.code, fault.suggestion) == (
+        "/nodes/a/effect",
+        "effect_loosened",
+        "irreversible",
+    )
+    assert "class `PayNode` has effect `irreversible`" in fault.message
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("effect", "harmless"),
+        ("on_doubt", "hope"),
+        ("queue", "g p u"),
+        ("queue", ""),
+        ("priority", 101),
+        ("priority", "high"),
+        ("priority", 1.5),
+    ],
+)
+def test_what_they_can_not_be_is_a_fault(field: str, value: Any) -> None:
+    assert [pointer for pointer, _ in faults_of(workflow({"a": {field: value}}))] == [f"/nodes/a/{field}"]
+
+
+def test_where_a_task_waits_is_the_nodes_own() -> None:
+    report = check(workflow({"a": {"queue": "gpu", "priority": -3, "next_node": "b"}, "b": {}}), KNOWN)
+    assert report.definition is not None
+    nodes = report.definition.nodes
+    assert [(node.queue, node.priority) for node in nodes.values()] == [("gpu", -3), ("default", 0)]

@@ -51,6 +51,10 @@ def changed(*path: str, to: Any) -> dict[str, Any]:
         changed("on_parent_cancel", to=None),
         changed("budget", to={"duration": "366d"}),
         changed("labels", to={}),
+        changed("nodes", "a", "effect", to="pure"),
+        changed("nodes", "a", "on_doubt", to="ask"),
+        changed("nodes", "b", "queue", to="default"),
+        changed("nodes", "b", "priority", to=0),
     ],
 )
 def test_what_means_the_same_has_one_hash(document: dict[str, Any]) -> None:
@@ -60,6 +64,10 @@ def test_what_means_the_same_has_one_hash(document: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "document",
     [
+        changed("nodes", "a", "effect", to="write"),
+        changed("nodes", "a", "on_doubt", to="skip"),
+        changed("nodes", "b", "queue", to="gpu"),
+        changed("nodes", "b", "priority", to=-3),
         changed("name", to="other"),
         changed("description", to="other"),
         changed("nodes", to=dict(reversed(BASE["nodes"].items()))),

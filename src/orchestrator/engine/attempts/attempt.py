@@ -243,21 +243,22 @@ class Attempt:
         """Whether the node's code runs longer than its timeout."""
         return self.live is not None and now_us - self.started_us > self.node.timeout_us
 
-    def came_late(self, command: Command) -> None:
+    def came_late(self, command: Command, blobs: Sequence[Blob] = ()) -> None:
         """The lease is gone, or the time is up, and yet there is a result: if the task is in doubt because of that,
         whoever resolves it should see what came out."""
-        blobs, step = self.blobs_to_commit, None
+        step = None
         if isinstance(command, RecordStep) and command.effect == Effect.IRREVERSIBLE.value:
             result, step = command.result, command.step
         elif isinstance(command, CompleteTask) and self._touched:
             result = command.output
         else:
             return
-        if result is not None:
+        engine = self.worker.engine
+        if result is not None and self.reason in (LEASE_LOST, TIMEOUT) and not engine.closing:
             note = NoteLate(
                 path=self.path, attempt=self.number, result=result, step=step, worker=self.worker.name
             )
-            self.worker.engine.spawn(self._note(note, blobs), name=f"late {self.run_id}")
+            engine.spawn(self._note(note, [*self.blobs_to_commit, *blobs]), name=f"late {self.run_id}")
 
     async def _note(self, note: NoteLate, blobs: Sequence[Blob]) -> None:
         try:

@@ -263,8 +263,7 @@ class TaskContext:
         try:
             await self._record(command, blobs)
         except asyncio.CancelledError:
-            attempt.blobs_to_commit.extend(blobs)
-            attempt.came_late(command)
+            attempt.came_late(command, blobs)
             raise
         self._remember(step, name, digest)
         self.steps[step].result = payload

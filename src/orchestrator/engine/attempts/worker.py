@@ -484,6 +484,7 @@ class Worker:
             if isinstance(result, BaseException):
                 self._refused(attempt, result)
                 if isinstance(result, Fenced | Conflict):
+                    attempt.reason = attempt.reason or LEASE_LOST
                     attempt.came_late(command)
             self._forget(attempt)
 

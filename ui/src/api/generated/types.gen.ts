@@ -1736,6 +1736,12 @@ export type TaskDetail = {
      */
     output: unknown;
     /**
+     * Late
+     *
+     * Of a task in doubt: the result that a worker had after it lost its lease. It decides nothing.
+     */
+    late?: unknown;
+    /**
      * Logs
      */
     logs: Array<LogLine>;
