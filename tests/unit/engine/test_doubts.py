@@ -106,7 +106,7 @@ def test_a_result_that_comes_after_the_lease_was_lost_is_shown_beside_the_doubt(
 
     state, journal = _late(pay, effect=Effect.IRREVERSIBLE)
     assert state.tasks["a"].status is TaskStatus.IN_DOUBT
-    assert state.tasks["a"].late is not None
+    assert state.tasks["a"].late_result is not None
     assert journal[-1].worker == "w1"
 
 
@@ -118,7 +118,7 @@ def test_code_that_was_told_to_end_and_has_a_result_all_the_same_is_heard() -> N
             return "paid"
 
     state, journal = _late(pay, effect=Effect.IRREVERSIBLE)
-    assert state.tasks["a"].late is not None
+    assert state.tasks["a"].late_result is not None
     assert not any(isinstance(event, TaskCompleted) for event in journal)
 
 

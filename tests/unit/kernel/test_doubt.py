@@ -253,10 +253,10 @@ def test_a_late_result_is_kept_beside_the_doubt_and_decides_nothing() -> None:
     late(run)
     task = run.state.tasks["pay"]
     assert task.status is TaskStatus.IN_DOUBT
-    assert value_of(task.late) == "late"
+    assert value_of(task.late_result) == "late"
     assert run.last(e.LateResultNoted).worker == "w1"
     resolve(run, "retry")
-    assert run.state.tasks["pay"].late is None
+    assert run.state.tasks["pay"].late_result is None
 
 
 def test_a_late_result_that_comes_before_the_doubt_stands_in_it() -> None:
@@ -271,7 +271,7 @@ def test_a_late_result_of_a_step_belongs_to_the_step_that_is_open() -> None:
     run = step_in_doubt()
     run.refused(c.NoteLate(path="pay", attempt=1, result=payload(1)), "late_not_asked")
     late(run, step="charge")
-    assert run.state.tasks["pay"].late is not None
+    assert run.state.tasks["pay"].late_result is not None
 
 
 def test_a_late_result_is_taken_once_of_the_attempt_in_doubt_and_of_nothing_else() -> None:
