@@ -57,13 +57,18 @@ def registry() -> Registry:
 DOCUMENTS = [one for one in blocks("json") if '"start_at"' in one[2] and one[0] != "README.md"]
 
 
+HINTED = {("docs/patterns.md", "two_entries")}
+"""What a page shows on purpose: arbitrary cycles are one of the patterns."""
+
+
 @pytest.mark.parametrize(("page", "number", "text"), DOCUMENTS)
 def test_a_workflow_that_the_docs_show_has_no_fault(
     page: str, number: int, text: str, registry: Registry
 ) -> None:
     report = check(read_document(text), registry.declarations())
 
-    assert [*report.faults, *report.hints] == [], f"document {number} of {page}"
+    hints = [hint for hint in report.hints if (page, hint.code) not in HINTED]
+    assert [*report.faults, *hints] == [], f"document {number} of {page}"
 
 
 @pytest.mark.parametrize(("page", "number", "text"), list(blocks("yaml")))

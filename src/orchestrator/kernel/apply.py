@@ -271,6 +271,12 @@ def _continue_as_fork(state: RunState, event: RunStarted) -> None:
         _reopen(state, path)
         task = state.tasks[path]
         task.started, task.open_steps = False, {}
+        task.waits = {
+            step: msgspec.structs.replace(wait, after=wait.after - event.forked_from.seq)
+            if wait.fresh
+            else wait
+            for step, wait in task.waits.items()
+        }
 
 
 def _read_patched(state: RunState, task: TaskState, patch: dict[str, Payload]) -> None:

@@ -1,5 +1,7 @@
 """What the commands of one task do: its result, its failure and retry, its steps, its waits, its doubt."""
 
+import msgspec
+
 from orchestrator.errors import Conflict
 from orchestrator.kernel.commands import (
     AbandonTask,
@@ -252,7 +254,11 @@ def suspend_task(turn: Turn, command: SuspendTask) -> None:
         settle(turn)
         return
     ready = any(wait.step in task.steps for wait in command.waits)
-    waits = [task.waits.get(wait.step, wait) for wait in command.waits if wait.step not in task.steps]
+    waits = [
+        task.waits.get(wait.step) or _begun(wait, turn.state.seq)
+        for wait in command.waits
+        if wait.step not in task.steps
+    ]
     asked = {wait.step for wait in waits}
     waits += [wait for wait in task.waits.values() if wait.kind == "child" and wait.step not in asked]
     children = [w.run for w in waits if w.kind == "child" and w.run is not None and w.step not in task.waits]
@@ -263,9 +269,18 @@ def suspend_task(turn: Turn, command: SuspendTask) -> None:
     )
     for wait in waits:
         if wait.kind == "signal":
-            signal = next((s for s in turn.state.signals if s.name == wait.name), None)
+            known = (
+                s
+                for s in turn.state.signals
+                if s.name == wait.name and (not wait.fresh or s.seq > wait.after)
+            )
+            signal = next(known, None)
             if signal is not None:
                 take_signal(turn, task, wait.step, signal.seq)
+
+
+def _begun(wait: Wait, seq: int) -> Wait:
+    return msgspec.structs.replace(wait, after=seq) if wait.fresh else wait
 
 
 def _check_wait(task: TaskState, wait: Wait) -> None:

@@ -113,7 +113,8 @@ class Wait(Value, frozen=True):
     """One thing that a suspended task waits for, under the name of the step that waits.
 
     kinds: `timer` (until `due_us`), `signal` (named `name`, at most until `due_us`), `child` (the run `run`, started
-    from `workflow` with `input`).
+    from `workflow` with `input`). A signal's wait may be `fresh`: it began at the seq `after`, and signals that came
+    before don't count.
     """
 
     step: str
@@ -124,6 +125,8 @@ class Wait(Value, frozen=True):
     workflow: str | None = None
     version: int | None = None
     input: Payload | None = None
+    fresh: bool = False
+    after: int = 0
 
 
 @lru_cache(maxsize=1024)

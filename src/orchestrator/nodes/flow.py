@@ -76,7 +76,7 @@ class SwitchCase(BaseModel):
 
 
 class SwitchNode(BaseNode):
-    """Take one of several ways: the first case that fits.
+    """Take one of several ways: the first case that fits; with `every`, each that fits.
 
     `cases` is a map from name to the value to compare with, or a list of `{name, when}`. The case's name is a label
     of `next_node` (or a node id, where that is no map). If no case fits, the label `*` is taken. What led here is
@@ -95,11 +95,14 @@ class SwitchNode(BaseNode):
         cases: (
             Annotated[dict[str, Any], Field(min_length=1)] | Annotated[list[SwitchCase], Field(min_length=1)]
         ) = Field(description="`{name: value}`, or a list of `{name, when}`; the first that fits is taken.")
+        every: bool = Field(False, description="Take every case that fits, side by side.")
 
     async def execute(self, params: Params, ctx: Context) -> Route | Any:
-        name, reason = _first_case(params.value, params.cases, ctx.params_written)
-        if name is not None:
-            return Route(name, output=ctx.previous, reason=reason, by="rule")
+        names, reason = _fitting_cases(
+            params.value, params.cases, ctx.params_written, most=None if params.every else 1
+        )
+        if names:
+            return Route(*names, output=ctx.previous, reason=reason, by="rule")
         if ANY in ctx.allowed_routes:
             return Route(ANY, output=ctx.previous, reason=reason, by="rule")
         ctx.log(f"{reason}, and there is no `*` for the rest", level="warning")
@@ -122,7 +125,7 @@ class WaitNode(BaseNode):
         model_config = ConfigDict(
             json_schema_extra={
                 "oneOf": [{"required": ["for"]}, {"required": ["until"]}, {"required": ["signal"]}],
-                "dependentRequired": {"timeout": ["signal"]},
+                "dependentRequired": {"timeout": ["signal"], "fresh": ["signal"]},
             }
         )
 
@@ -137,6 +140,11 @@ class WaitNode(BaseNode):
         )
         timeout: PositiveDuration | None = Field(None, description="How long to wait for the signal at most.")
 
+        fresh: bool = Field(
+            False,
+            description="Pass over signals that came before: only one that comes while it waits counts.",
+        )
+
         @model_validator(mode="after")
         def _exactly_one(self) -> Self:
             given = [
@@ -150,11 +158,13 @@ class WaitNode(BaseNode):
                 raise ValueError(
                     "`timeout` belongs to `signal`; a wait `for` or `until` a time ends by itself"
                 )
+            if self.fresh and self.signal is None:
+                raise ValueError("`fresh` belongs to `signal`")
             return self
 
     async def execute(self, params: Params, ctx: Context) -> Any:
         if params.signal is not None:
-            return await ctx.wait_for_signal(params.signal, timeout=params.timeout)
+            return await ctx.wait_for_signal(params.signal, timeout=params.timeout, fresh=params.fresh)
         if params.until is not None:
             until: datetime = params.until
             await ctx.sleep_until(until)
@@ -225,22 +235,33 @@ def _truth(value: Any, place: str) -> bool:
     return known
 
 
-def _first_case(
-    value: Any, cases: Mapping[str, Any] | list[SwitchCase], written: Mapping[str, Any]
-) -> tuple[str | None, str]:
-    """The name of the first case that fits, None if none does, and the reason."""
+def _fitting_cases(
+    value: Any,
+    cases: Mapping[str, Any] | list[SwitchCase],
+    written: Mapping[str, Any],
+    *,
+    most: int | None,
+) -> tuple[list[str], str]:
+    """The names of the first `most` cases that fit, each once, and the reason."""
+    fitting: dict[str, str] = {}
     if isinstance(cases, list):
         sources = written.get("cases")
         for place, case in enumerate(cases):
+            if len(fitting) == most:
+                break
             if _truth(case.when, f"`when` of the case {case.name!r}"):
                 source = _source(_item(_item(sources, place), "when"))
-                return case.name, f"{source} is true" if source else f"the case {case.name!r} is true"
-        return None, f"none of the cases {_listed([c.name for c in cases])} is true"
+                fitting.setdefault(
+                    case.name, f"{source} is true" if source else f"the case {case.name!r} is true"
+                )
+        if fitting:
+            return list(fitting), " and ".join(fitting.values())
+        return [], f"none of the cases {_listed([c.name for c in cases])} is true"
     what = _source(written.get("value")) or "value"
-    for name, wanted in cases.items():
-        if _same(value, wanted):
-            return name, f"{what} is {_shown(value)}"
-    return None, f"{what} is {_shown(value)}, which is none of the cases {_listed(list(cases))}"
+    names = [name for name, wanted in cases.items() if _same(value, wanted)][:most]
+    if names:
+        return names, f"{what} is {_shown(value)}"
+    return [], f"{what} is {_shown(value)}, which is none of the cases {_listed(list(cases))}"
 
 
 def _same(one: Any, other: Any) -> bool:

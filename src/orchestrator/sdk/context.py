@@ -214,11 +214,13 @@ class Context(Protocol):
         /,
         *,
         timeout: float | timedelta | None = None,
+        fresh: bool = False,
         key: str | None = None,
     ) -> Any:
         """Suspend the task until the run has a signal `name`, take the oldest one, and return its payload.
 
         Signals are kept from the run's start on, each is taken once. Without `timeout` it waits as long as it takes.
+        `fresh`: only a signal counts that comes after the wait has begun; what came before stays for others.
 
         Raises:
             SignalTimeout: the signal did not come in time.

@@ -242,3 +242,38 @@ def test_a_retried_task_starts_its_child_anew() -> None:
     assert task.generation == 1
     run.suspend("a", child("run_c_1"))
     assert "run_c_1" in run.children
+
+
+def test_a_fresh_wait_takes_no_signal_that_came_before() -> None:
+    run = run_of({"a": {"next_node": "b"}, "b": {}})
+    run.signal("go", "early")
+    run.suspend("a", Wait(step="s", kind="signal", name="go", fresh=True))
+    assert run.state.tasks["a"].status is TaskStatus.WAITING
+    run.signal("go", "in time")
+    assert value_of(run.state.tasks["a"].steps["s"].result) == "in time"
+    run.complete("a")
+    run.suspend("b", signal("go"))
+    assert value_of(run.state.tasks["b"].steps["signal:go"].result) == "early", (
+        "what came before stays for others"
+    )
+
+
+def test_a_fresh_wait_keeps_its_beginning_when_it_is_asked_for_again() -> None:
+    run = run_of({"a": {}})
+    fresh = Wait(step="s", kind="signal", name="go", fresh=True)
+    run.suspend("a", fresh, timer(run.now_us + SECOND))
+    run.do(c.FireTimer(path="a"), after_us=2 * SECOND)
+    run.signal("go", "meanwhile")
+    run.suspend("a", fresh)
+    assert value_of(run.state.tasks["a"].steps["s"].result) == "meanwhile"
+
+
+def test_a_fork_keeps_what_a_fresh_wait_passes_over() -> None:
+    run = run_of({"a": {}})
+    run.signal("go", "early")
+    run.suspend("a", Wait(step="s", kind="signal", name="go", fresh=True))
+    fork = run.fork()
+    fork.suspend("a", Wait(step="s", kind="signal", name="go", fresh=True))
+    assert fork.state.tasks["a"].status is TaskStatus.WAITING
+    fork.signal("go", "new")
+    assert value_of(fork.state.tasks["a"].steps["s"].result) == "new"

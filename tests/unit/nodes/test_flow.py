@@ -211,3 +211,16 @@ def test_flow_nodes_declare_what_they_do(
     assert (made.effect, made.routes, made.family) == (effect, routes, "flow")
     assert made.icon
     assert made.summary
+
+
+async def test_a_switch_may_take_every_case_that_fits() -> None:
+    cases = [{"name": "a", "when": True}, {"name": "b", "when": False}, {"name": "c", "when": True}]
+    route, _ = await run(SwitchNode, {"cases": cases, "every": True}, previous=7)
+    assert (route.targets, route.output) == (("a", "c"), 7)
+    route, _ = await run(SwitchNode, {"value": 1, "cases": {"a": 1, "b": 1.0, "c": 2}, "every": True})
+    assert route.targets == ("a", "b")
+
+
+def test_fresh_belongs_to_a_signal() -> None:
+    with pytest.raises(InvalidParams, match="belongs to `signal`"):
+        WaitNode.parse_params({"for": 1, "fresh": True})

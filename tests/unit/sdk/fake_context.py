@@ -96,7 +96,13 @@ class FakeContext:
         self.slept.append(moment)
 
     async def wait_for_signal(
-        self, name: str, /, *, timeout: float | timedelta | None = None, key: str | None = None
+        self,
+        name: str,
+        /,
+        *,
+        timeout: float | timedelta | None = None,
+        fresh: bool = False,
+        key: str | None = None,
     ) -> Any:
         self.waited_for.append((name, timeout))
         if not self._waiting[name]:

@@ -394,13 +394,19 @@ class TaskContext:
         await self._wait("sleep_until", key, lambda step: Wait(step=step, kind="timer", due_us=due_us))
 
     async def wait_for_signal(
-        self, name: str, /, *, timeout: float | timedelta | None = None, key: str | None = None
+        self,
+        name: str,
+        /,
+        *,
+        timeout: float | timedelta | None = None,
+        fresh: bool = False,
+        key: str | None = None,
     ) -> Any:
         limit_us = None if timeout is None else _microseconds(timeout)
 
         def wait(step: str) -> Wait:
             due_us = None if limit_us is None else self._due(limit_us)
-            return Wait(step=step, kind="signal", name=name, due_us=due_us)
+            return Wait(step=step, kind="signal", name=name, due_us=due_us, fresh=fresh)
 
         recorded = await self._wait(f"signal:{name}", key, wait)
         if recorded.error is not None:
