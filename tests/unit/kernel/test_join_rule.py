@@ -63,6 +63,7 @@ class Writer:
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
         self.count = 0
+        self.loops = 0
         self.nodes: dict[str, Node] = {}
 
     def new(self, kind: str) -> str:
@@ -84,7 +85,7 @@ def draw(writer: Writer, depth: int, *, joined: bool) -> Structure:
     """Any structure. `joined`: it leads back to the head of a loop around it, so parallel ways must meet first."""
     if depth == 0:
         return leaf(writer)
-    kinds = [sequence, sequence, parallel, parallel, choice, handled, while_loop, do_while]
+    kinds = [sequence, sequence, parallel, parallel, race, choice, handled, while_loop, do_while]
     kind = writer.rng.choice([None, *kinds])
     return leaf(writer) if kind is None else kind(writer, depth - 1, joined)
 
@@ -132,6 +133,34 @@ def parallel(writer: Writer, depth: int, joined: bool) -> Structure:
     return Structure(write, run)
 
 
+def race(writer: Writer, depth: int, joined: bool) -> Structure:
+    """Parallel ways of which some are enough; the others go on, and nobody behind waits for them.
+
+    In a loop the next round begins while the last of this one still run: there the ways are plain chains, since a join
+    `all` within them would, rightly, take two rounds for one.
+    """
+    fork, meet = writer.new("race"), writer.new("meet")
+    count = writer.rng.randint(2, 3)
+    if writer.loops:
+        arms = [leaf(writer) for _ in range(count)]
+    else:
+        arms = [draw(writer, depth, joined=False) for _ in range(count)]
+    enough = writer.rng.randint(1, count)
+    rule = writer.rng.choice([enough, {"count": enough}, "any"])
+
+    def write(w: Writer, after: str) -> str:
+        w.add(meet, next_node=after, join=rule)
+        return w.add(fork, next_node=[arm.write(w, meet) for arm in arms])
+
+    def run(script: Script) -> None:
+        script.visit(fork)
+        for arm in arms:
+            arm.run(script)
+        script.visit(meet)
+
+    return Structure(write, run)
+
+
 def choice(writer: Writer, depth: int, joined: bool) -> Structure:
     """Exclusive; one of the ways may lead straight on."""
     node = writer.new("choice")
@@ -172,7 +201,9 @@ def handled(writer: Writer, depth: int, joined: bool) -> Structure:
 
 def while_loop(writer: Writer, depth: int, joined: bool) -> Structure:
     head = writer.new("while")
+    writer.loops += 1
     body = draw(writer, depth, joined=True)
+    writer.loops -= 1
 
     def write(w: Writer, after: str) -> str:
         return w.add(head, next_node={"again": body.write(w, head), "done": after})
@@ -188,7 +219,9 @@ def while_loop(writer: Writer, depth: int, joined: bool) -> Structure:
 
 def do_while(writer: Writer, depth: int, joined: bool) -> Structure:
     tail = writer.new("until")
+    writer.loops += 1
     body = draw(writer, depth, joined=False)
+    writer.loops -= 1
 
     def write(w: Writer, after: str) -> str:
         first = body.write(w, tail)
@@ -270,7 +303,7 @@ def test_on_random_well_nested_graphs_each_node_runs_as_often_as_the_structure_s
         except BaseException as failure:
             failure.add_note(f"seed {seed}: one_graph({seed}) repeats it")
             raise
-    assert kinds.keys() >= {"n", "fork", "join", "choice", "try", "while", "until", "end"}
+    assert kinds.keys() >= {"n", "fork", "join", "race", "meet", "choice", "try", "while", "until", "end"}
 
 
 def test_the_interpreter_of_structures_notices_a_join_that_runs_twice() -> None:
