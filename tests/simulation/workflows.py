@@ -74,6 +74,19 @@ def build_registry(ledger: Ledger, rng: random.Random) -> Registry:
             return {"sum": len(ctx.arrivals)}
 
     @registry.register
+    class Think(BaseNode):
+        effect = Effect.PURE
+
+        async def execute(self, params: Any, ctx: Context) -> Any:
+            await asyncio.sleep(rng.choice([0, 0, 0.02, 0.3, 5.0]))
+            if rng.random() < 0.1:
+                raise OSError("lost in thought")
+            if ctx.node_id != "e":
+                return await ctx.step("act", work)
+            visit = int(ctx.path.partition("@")[2] or 1)
+            return Route("more" if visit < 4 else "done", output=visit)
+
+    @registry.register
     class Flaky(BaseNode):
         class Params(BaseModel):
             fails: int = 1
@@ -262,6 +275,17 @@ WORKFLOWS: dict[str, dict[str, Any]] = {
         "d": _node("Write", next_node="e"),
         "e": _node("Pure", next_node="b"),
         "f": _node("Write"),
+    },
+    "ahead": {
+        "a": _node("Pure", next_node=["b", "c"]),
+        "b": _node("Pure", next_node="d"),
+        "c": _node("Pure", next_node=["d", "w"]),
+        "d": _node("Think", next_node="e"),
+        "e": _node("Think", next_node={"more": "f", "done": "g"}),
+        "f": _node("Pure", next_node="d"),
+        "g": _node("Write"),
+        "w": _node("Write", next_node="x"),
+        "x": _node("Pure"),
     },
     "waits": {
         "a": _node("Write", next_node=["b", "c"]),

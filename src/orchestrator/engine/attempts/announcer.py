@@ -71,7 +71,8 @@ class Announcer:
             live = attempt.live
             if live is None or not live.running or attempt.announced:
                 continue
-            if now_us - attempt.started_us < ANNOUNCE_AFTER_SECONDS * 500_000:
+            # What runs ahead of the disk isn't shown: it may be thrown away.
+            if now_us - attempt.started_us < ANNOUNCE_AFTER_SECONDS * 500_000 or not attempt.epoch:
                 later.append(attempt)
                 continue
             attempt.announced = True
@@ -82,5 +83,7 @@ class Announcer:
 
     def _notify(self, attempt: "Attempt", kind: str, **fields: Any) -> None:
         facts = {"kind": kind, "path": attempt.path, "node": attempt.node.id, "attempt": attempt.number}
+        if not attempt.epoch:
+            return
         data = msgspec.json.encode({**facts, "worker": self._worker, **fields})
         self._engine.store.notify(Notice(run_id=attempt.run_id, workflow=attempt.workflow, data=data))

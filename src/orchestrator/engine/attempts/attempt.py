@@ -75,6 +75,7 @@ class Attempt:
 
     __slots__ = (
         "_ctx",
+        "_grounded",
         "_outcome",
         "_refused",
         "_task",
@@ -83,6 +84,7 @@ class Attempt:
         "actor",
         "announced",
         "blobs_to_commit",
+        "careful",
         "depth",
         "epoch",
         "granted_us",
@@ -91,6 +93,7 @@ class Attempt:
         "number",
         "params_written",
         "path",
+        "pure",
         "queued_us",
         "reason",
         "run_id",
@@ -130,6 +133,7 @@ class Attempt:
         self.blobs_to_commit: list[Blob] = []
         self.reason: str | None = None
         self.announced = False
+        self.pure = self.careful = False
         self.live: LiveTask | None = None
         self.task: asyncio.Task[None] | None = None
         self._ctx: TaskContext | None = None
@@ -137,6 +141,7 @@ class Attempt:
         self._outcome = False
         self._refused = False
         self._touched = False
+        self._grounded: asyncio.Future[None] | None = None
         self._task = task
 
     # --- life -------------------------------------------------------------------------------------------------------
@@ -159,6 +164,24 @@ class Attempt:
             self.task.cancel()
         if reason == TIMEOUT:
             self.worker.engine.loop.call_later(_UNWIND_SECONDS, self._give_up_on_code)
+
+    def lose(self) -> None:
+        """It ran ahead of the disk, and that counts no more."""
+        self.tell(LEASE_LOST)
+
+    def adopt(self, epoch: int) -> None:
+        """It ran ahead of the disk, and what it builds on is durable now: it has a lease from here on."""
+        self.epoch, self.granted_us = epoch, self.now_us()
+        self.worker.adopted(self)
+        if self._grounded is not None and not self._grounded.done():
+            self._grounded.set_result(None)
+
+    async def grounded(self) -> None:
+        """Wait until everything that this attempt builds on is durable. With a lease it is."""
+        while not self.epoch:
+            self._grounded = self.worker.engine.loop.create_future()
+            self.actor.write_ahead()
+            await self._grounded
 
     def _give_up_on_code(self) -> None:
         if not self._outcome:
@@ -214,7 +237,9 @@ class Attempt:
         else:
             written = node.params.evaluate(self.values.scope(node.references, secrets))
         params = node_class.parse_params(written)
-        if _effect_of(node_class, params, node) is Effect.IRREVERSIBLE:
+        effect = _effect_of(node_class, params, node)
+        self.pure = effect is Effect.PURE and not self.careful
+        if effect is Effect.IRREVERSIBLE:
             await self.record(StartTask(path=self.path, worker=worker.name))
             self._touched = True
         ctx = self._ctx = TaskContext(self, task, node)
@@ -372,7 +397,9 @@ class Attempt:
             else:
                 future.set_result(result)
 
-        self.actor.post(Item(command, done, path=self.path, epoch=self.epoch, finish=False, blobs=blobs))
+        self.actor.post(
+            Item(command, done, path=self.path, epoch=self.epoch, finish=False, blobs=blobs, attempt=self)
+        )
         return future
 
     async def record(self, command: Command, blobs: Sequence[Blob] = ()) -> None:

@@ -224,6 +224,7 @@ class TaskContext:
             await self._record(StartStep(path=self.path, step=step, name=name, args_sha256=digest))
         elif effect is not Effect.PURE:
             self.hand_in()
+            await attempt.grounded()
             if self._on_their_way:  # what it may build on is durable before it looks at the world
                 await attempt.written(self._on_their_way)
         started_at = rfc3339(attempt.now_us())

@@ -37,13 +37,22 @@ from orchestrator.errors import (
     StoreError,
     UsageError,
 )
-from orchestrator.kernel.commands import AbandonTask, Command, Deadline, DoubtTask, FailTask, FireTimer
+from orchestrator.kernel.commands import (
+    AbandonTask,
+    Command,
+    CompleteTask,
+    Deadline,
+    DoubtTask,
+    FailTask,
+    FireTimer,
+)
 from orchestrator.kernel.compensation import is_stopped
 from orchestrator.kernel.outlook import BUDGET, GRACE, expected_rows, next_budget_row
-from orchestrator.kernel.state import RunState
+from orchestrator.kernel.state import RunState, TaskState
 from orchestrator.kernel.status import TaskStatus
 from orchestrator.kernel.values import ErrorInfo, rfc3339
-from orchestrator.model.definition import NodeDefinition
+from orchestrator.model.declarations import Effect
+from orchestrator.model.definition import Definition, NodeDefinition
 from orchestrator.stores.contract import (
     Blob,
     Claim,
@@ -215,6 +224,25 @@ class Worker:
             return False
         return registry.get(declaration.name).class_version == declaration.class_version
 
+    def may_run_ahead(self, nodes: Sequence[NodeDefinition], *, freed: int) -> bool:
+        """Whether tasks of these nodes may begin before what they build on is durable; `freed` slots are theirs."""
+        free = self.engine.config.concurrency - len(self._attempts) - self._reserved + freed
+        if self._stopping or self._suspended or self._alone is not None or len(nodes) > free:
+            return False
+        return all(self._is_pure(node) and self.takes(node) for node in nodes)
+
+    def _is_pure(self, node: NodeDefinition) -> bool:
+        name = node.declaration.name
+        if node.effect is not Effect.PURE or name not in self.engine.registry:
+            return False
+        return self.engine.registry.get(name).effect is Effect.PURE
+
+    def run_ahead(self, actor: RunActor, state: RunState, task: TaskState, definition: Definition) -> Attempt:
+        """Run a pure task that has no lease yet."""
+        attempt = Attempt(self, actor, state, task, definition, epoch=0, queued_us=self.now_us())
+        self._start(actor, state, attempt)
+        return attempt
+
     # --- claiming ---------------------------------------------------------------------------------------------------
 
     def woken(self, wake: Wake) -> None:
@@ -360,6 +388,8 @@ class Worker:
             await self._give_back(self._controls[(claim.run_id, claim.path)], delay_us=LOOK_AGAIN_US)
             return
         attempt = Attempt(self, actor, state, task, definition, epoch=claim.epoch, queued_us=claim.queued_us)
+        # What follows from it shall be to blame itself, if it takes the process down.
+        attempt.careful = claim.lost > 0
         self._start(actor, state, attempt)
 
     async def _give_back_unknown(self, claim: Claim, node: NodeDefinition) -> None:
@@ -465,8 +495,14 @@ class Worker:
         if command is None:
             self._forget(attempt)
             return
+        if not attempt.epoch and self._attempts.get((attempt.run_id, attempt.path)) is attempt:
+            del self._attempts[(attempt.run_id, attempt.path)]  # it holds no slot until its result is written
         attempt.actor.running.pop(attempt.path, None)
         self._report(attempt, command, attempt.blobs_to_commit)
+
+    def adopted(self, attempt: Attempt) -> None:
+        """An attempt that ran ahead has its lease now; it may have ended already."""
+        self._attempts[(attempt.run_id, attempt.path)] = attempt
 
     def _report(self, attempt: Attempt, command: Command, blobs: Sequence[Blob] = ()) -> None:
         def done(result: Accepted | BaseException) -> None:
@@ -488,7 +524,17 @@ class Worker:
                     attempt.came_late(command)
             self._forget(attempt)
 
-        attempt.actor.post(Item(command, done, path=attempt.path, epoch=attempt.epoch, blobs=blobs))
+        item = Item(
+            command,
+            done,
+            path=attempt.path,
+            epoch=attempt.epoch,
+            blobs=blobs,
+            attempt=attempt,
+            # A blob can be read only once it is in the store.
+            pure=attempt.pure and not blobs and isinstance(command, CompleteTask),
+        )
+        attempt.actor.post(item)
 
     def _refused(self, attempt: Attempt, error: BaseException) -> None:
         """The kernel or the store didn't take a result: the task is no longer ours, or the run can't be read."""
@@ -587,14 +633,14 @@ class Worker:
             self._wake.set()
             log.info("the worker has its registration again and goes on", worker=self.name)
         owned = {(one.run_id, one.path, one.epoch): one for one in answer.owned}
-        known = {(a.run_id, a.path, a.epoch) for a in self._attempts.values()}
+        known = {(a.run_id, a.path, a.epoch) for a in self._attempts.values() if a.epoch}
         known |= {(g.run_id, g.path, g.epoch) for g in self._controls.values()}
         unknown = set(owned) - known
         for key in sorted(unknown & self._unknown):
             self.engine.spawn(self._give_back(owned[key]), name=f"give back {key[1]}")
         self._unknown = unknown - self._unknown
         age_us = self.engine.clock.monotonic_us() - sent_us
-        for attempt in list(self._attempts.values()):
+        for attempt in [a for a in self._attempts.values() if a.epoch]:
             held = (attempt.run_id, attempt.path, attempt.epoch) in owned
             if not held and attempt.granted_us < self.now_us() - age_us - 1_000_000:
                 self._lost(attempt)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
+from orchestrator.engine.runs.ahead import SECONDS_MAX, Ahead, Runner, following
 from orchestrator.engine.runs.finishing import finish_run
 from orchestrator.engine.runs.index import index_of
 from orchestrator.engine.runs.rows import enqueue_of
@@ -76,9 +77,14 @@ class Accepted:
 
 
 class Item:
-    """One command on its way, with the lease that it stands on."""
+    """One command on its way, with the lease that it stands on.
+
+    `attempt` is who says it, if an attempt does: with epoch 0 it runs ahead of the disk. `pure`: it is the result of a
+    pure task, and may wait for the results of others.
+    """
 
     __slots__ = (
+        "attempt",
         "blobs",
         "command",
         "done",
@@ -88,6 +94,7 @@ class Item:
         "impatient",
         "lines",
         "path",
+        "pure",
         "rechecked",
         "refusal",
     )
@@ -102,12 +109,16 @@ class Item:
         finish: bool = True,
         blobs: Sequence[Blob] = (),
         impatient: bool = False,
+        attempt: Runner | None = None,
+        pure: bool = False,
     ) -> None:
         self.command = command
         self.done = done
         self.path = path
         self.epoch = epoch
         self.finish = finish
+        self.attempt = attempt
+        self.pure = pure
         self.rechecked = False
         self.blobs = blobs
         self.impatient = impatient
@@ -120,6 +131,7 @@ class RunActor:
     """See the module. Everything here happens on the engine's event loop."""
 
     __slots__ = (
+        "_ahead",
         "_busy",
         "_conflicts",
         "_engine",
@@ -149,6 +161,7 @@ class RunActor:
         self.running: dict[str, Any] = {}
         self._inbox: list[Item] = []
         self._in_flight: list[Item] = []
+        self._ahead = Ahead()
         self._busy = False
         self._conflicts = 0
         self._loading: asyncio.Task[None] | None = None
@@ -161,12 +174,12 @@ class RunActor:
     @property
     def idle(self) -> bool:
         """Nothing on its way, nothing running."""
-        return not (self._busy or self._inbox or self.running)
+        return not (self._busy or self._inbox or self.running or self._ahead.holding)
 
     @property
     def committing(self) -> bool:
-        """A commit of ours is on its way: what the store tells of the run may be our own doing."""
-        return bool(self._in_flight)
+        """Our state runs ahead of the store's: what the store tells of the run may be our own doing."""
+        return bool(self._in_flight) or self._ahead.holding
 
     def post(self, item: Item) -> None:
         """Put a command into the inbox; `item.done` is called once, when it is durable or refused."""
@@ -248,7 +261,7 @@ class RunActor:
             self.state is None
             or self.definition is None
             or self._loading
-            or (self.stale and not self._in_flight)
+            or (self.stale and not self.committing)
         ):
             await self._load()
         assert self.state is not None
@@ -258,10 +271,13 @@ class RunActor:
     # --- one turn -------------------------------------------------------------------------------------------------
 
     def _turn(self) -> None:
+        if self.stale:
+            self._throw_away()
         if self.state is None or self.definition is None or self.stale or self._loading is not None:
             self._engine.spawn(self._load_then_turn(), name=f"load {self.run_id}")
             return
         items, self._inbox = self._inbox, []
+        items = [item for item in items if self._ahead.counts(item) or self._too_late(item)]
         state = self.state
         events, accepted = self._decide(items, state, self.definition)
         self._fresh = False
@@ -269,10 +285,60 @@ class RunActor:
             self._inbox[:0] = accepted
             self._next()
             return
+        for item in accepted:
+            self._ahead.said(item)
+        if self._hold(events, accepted, state, self.definition):
+            self._next()
+            return
+        if self._ahead.holding:
+            held, held_events = self._ahead.take()
+            events, accepted = [*held_events, *events], [*held, *accepted]
         if events and not state.tasks and needs_output(state, self.definition):
             self._engine.spawn(self._finish_then_write(events, accepted), name=f"finish {self.run_id}")
             return
         self._write(events, accepted, ())
+
+    def _too_late(self, item: Item) -> bool:
+        item.done(Fenced(f"`{item.path}` of run {self.run_id} was computed ahead, and that counts no more"))
+        return False
+
+    def _hold(
+        self, events: Sequence[Event], accepted: Sequence[Item], state: RunState, definition: Definition
+    ) -> bool:
+        """Hold back the results of pure tasks, and run what follows from them, if only pure tasks do."""
+        worker, ahead = self._engine.worker, self._ahead
+        if worker is None or self._rechecks or not accepted or ahead.spent:
+            return False
+        if state.paused or state.ending is not None:
+            return False
+        if not all(item.pure and item.refusal is None for item in accepted):
+            return False
+        paths = following(events)
+        if paths is None or not (paths or ahead.running):
+            return False
+        freed = ahead.slots + sum(1 for item in accepted if item.epoch)
+        if not worker.may_run_ahead(
+            [definition.nodes[state.tasks[path].node] for path in paths], freed=freed
+        ):
+            return False
+        timer = None
+        if not ahead.holding:
+            timer = self._engine.loop.call_later(SECONDS_MAX, self.write_ahead)
+        ahead.hold(accepted, events, timer)
+        for path in paths:
+            ahead.started(path, worker.run_ahead(self, state, state.tasks[path], definition))
+        return True
+
+    def write_ahead(self) -> None:
+        """Write what was computed ahead, because the time is up or somebody waits for it. A turn that is about to
+        come does it itself."""
+        if not self._busy and self._ahead.holding:
+            self._busy = True
+            if self.stale:
+                self._turn()
+            else:
+                accepted, events = self._ahead.take()
+                self._write(events, accepted, ())
 
     def _decide(
         self, items: list[Item], state: RunState, definition: Definition
@@ -298,7 +364,7 @@ class RunActor:
                     item.rechecked = True
                     self._rechecks.append(item)
                     continue
-                if not events:
+                if not events and not self._ahead.holding:
                     item.done(refusal)
                     continue
                 # It rests on events that aren't durable yet: it counts once they are, else it is decided again.
@@ -350,7 +416,7 @@ class RunActor:
         all_blobs = list(blobs)
         impatient = bool(accepted)
         for item in accepted:
-            if item.path is not None and item.refusal is None:
+            if item.path is not None and item.epoch and item.refusal is None:
                 known = leases.get(item.path)
                 finish = item.finish or (known is not None and known.finish)
                 leases[item.path] = Lease(path=item.path, epoch=item.epoch, finish=finish)
@@ -425,6 +491,7 @@ class RunActor:
             worker = self._engine.worker
             if worker is not None and not state.paused:
                 freed = sum(lease.finish for lease in leases)
+                freed += sum(self._ahead.is_running(row.path) for row in work.rows)
                 leasable, self._reserved = worker.reserve(len(work.rows), freed=freed)
             for row in work.rows:
                 due = max(0, row.due_us - now_us)
@@ -478,7 +545,8 @@ class RunActor:
             if self._snapshot_is_due(state):
                 self._snapshot_seq = state.seq
         self._answer(items)
-        self._engine.committed(self, state, items, answer.leases)
+        leases = self._ahead.adopt(answer.leases, self._inbox)
+        self._engine.committed(self, state, items, leases)
         self._next()
 
     def _conflicted(self, items: list[Item]) -> None:
@@ -530,6 +598,13 @@ class RunActor:
     def _forget_state(self) -> None:
         self.state = None
         self.stale = True
+        self._throw_away()
+
+    def _throw_away(self) -> None:
+        """What was computed ahead counts no more; the commands that stand on leases are decided again."""
+        held, _ = self._ahead.take()
+        self._inbox[:0] = held
+        self._ahead.lose()
 
     async def _load_then_turn(self) -> None:
         try:
