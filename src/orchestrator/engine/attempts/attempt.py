@@ -220,6 +220,7 @@ class Attempt:
             self._timer.cancel()
         if self._ctx is not None and command is not None:
             self._ctx.hand_in()
+        self._ctx = None  # which knows the attempt: a ring of objects is freed late, by the garbage collector
         self.worker.ended(self, command)
 
     async def _outcome_of(self) -> Command:

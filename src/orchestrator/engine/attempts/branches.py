@@ -59,7 +59,6 @@ class Branch:
         "over",
         "parked",
         "path",
-        "root",
         "running",
         "suspended",
         "unwound",
@@ -68,7 +67,6 @@ class Branch:
     def __init__(self, path: str = "", *, group: "Gathering[Any] | None" = None) -> None:
         self.path = path
         self.group = group
-        self.root: Branch = self if group is None else group.branch.root
         self.counts: dict[str, int] = {}
         self.busy_step: str | None = None
         self.running = 0
@@ -78,6 +76,11 @@ class Branch:
         self.over = False
         self.unwound = False
         self.suspended: tuple[Wait, ...] | None = None
+
+    @property
+    def root(self) -> "Branch":
+        """The task's own line."""
+        return self if self.group is None else self.group.branch.root
 
     def name(self, name: str, key: str | None = None) -> str:
         """The id of the next step of this name: by its key, else by its order within this branch."""
