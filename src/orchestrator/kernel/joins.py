@@ -243,7 +243,7 @@ def withdraw_cancelled(turn: Turn, task: TaskState, *, spared: Collection[str] =
     """
     nodes = turn.node(task.node).cancels
     state = turn.state
-    if not any(node in state.live or node in state.arrivals for node in nodes):
+    if not nodes or not any(node in state.live or node in state.arrivals for node in nodes):
         return
     others = [other for other in state.tasks.values() if other.node in nodes and other is not task]
     for other in [other for other in others if other.path not in spared]:

@@ -34,6 +34,9 @@ class NoParams(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+_NO_PARAMS = NoParams()
+
+
 class BaseNode:
     """The base of every node class.
 
@@ -147,6 +150,8 @@ class BaseNode:
         Raises:
             InvalidParams: they don't fit; every fault is listed with its pointer.
         """
+        if not values and cls.Params is NoParams:
+            return _NO_PARAMS
         try:
             return cls.Params.model_validate(values)
         except ValidationError as error:

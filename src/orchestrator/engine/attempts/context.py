@@ -337,6 +337,8 @@ class TaskContext:
 
     def hand_in(self) -> None:
         """Post the values that were drawn, so that the commit of what is posted next holds them too."""
+        if not (self._drawn or self._on_their_way):
+            return
         drawn, self._drawn = self._drawn, []
         left = [future for future in self._on_their_way if not future.done()]
         self._on_their_way = left + [self._attempt.post(command) for command in drawn]

@@ -277,7 +277,8 @@ class RunActor:
             self._engine.spawn(self._load_then_turn(), name=f"load {self.run_id}")
             return
         items, self._inbox = self._inbox, []
-        items = [item for item in items if self._ahead.counts(item) or self._too_late(item)]
+        if self._ahead.used:
+            items = [item for item in items if self._ahead.counts(item) or self._too_late(item)]
         state = self.state
         events, accepted = self._decide(items, state, self.definition)
         self._fresh = False
@@ -285,8 +286,9 @@ class RunActor:
             self._inbox[:0] = accepted
             self._next()
             return
-        for item in accepted:
-            self._ahead.said(item)
+        if self._ahead.running:
+            for item in accepted:
+                self._ahead.said(item)
         if self._hold(events, accepted, state, self.definition):
             self._next()
             return
@@ -307,7 +309,7 @@ class RunActor:
     ) -> bool:
         """Hold back the results of pure tasks, and run what follows from them, if only pure tasks do."""
         worker, ahead = self._engine.worker, self._ahead
-        if worker is None or self._rechecks or not accepted or ahead.spent:
+        if not accepted or not accepted[-1].pure or worker is None or self._rechecks or ahead.spent:
             return False
         if state.paused or state.ending is not None:
             return False

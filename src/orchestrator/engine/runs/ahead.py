@@ -46,13 +46,14 @@ class Runner(Protocol):
 class Ahead:
     """The commands of one run that were decided and not yet sent, and the attempts that run without a lease."""
 
-    __slots__ = ("_events", "_items", "_runners", "_slots", "_timer")
+    __slots__ = ("_events", "_items", "_runners", "_slots", "_timer", "used")
 
     def __init__(self) -> None:
         self._items: list[Item] = []
         self._events: list[Event] = []
         self._runners: dict[str, Runner] = {}
         self._slots = 0
+        self.used = False
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -101,6 +102,7 @@ class Ahead:
     def started(self, path: str, runner: Runner) -> None:
         """It runs without a lease."""
         self._runners[path] = runner
+        self.used = True
 
     def counts(self, item: "Item") -> bool:
         """Whether the command may be decided: it stands on a lease or on none, or its attempt is still known here."""
@@ -110,7 +112,7 @@ class Ahead:
 
     def said(self, item: "Item") -> None:
         """The last word of an attempt was decided."""
-        if self._runners and item.finish and item.path is not None:
+        if item.finish and item.path is not None:
             self._runners.pop(item.path, None)
 
     def is_running(self, path: str) -> bool:

@@ -60,7 +60,6 @@ _STEP = "INSERT INTO chain_steps VALUES "
 _END = "INSERT INTO chain_ends VALUES "
 _STEPS = {size: _STEP + ", ".join([_STEP_ROW] * size) for size in _SIZES}
 _ENDS = {size: _END + ", ".join([_END_ROW] * size) for size in _SIZES}
-_ACCEPTED_COUNT = "SELECT count(*) FROM journal WHERE id > ?"
 _ACCEPTED = "SELECT id FROM journal WHERE id > ?"
 
 _Bindings = tuple[Value, ...]
@@ -97,17 +96,18 @@ def apply_batch(tx: Transaction, commits: Sequence[Commit]) -> list[CommitAnswer
         run = tx.find_run(commit.run_id)
         if run is None or run.namespace != commit.namespace:
             continue
-        if not commit.enqueue:
-            answer = _end(tx, commit, run, ends)
-        elif tx.registered(commit.worker):
-            answer = _step(tx, commit, run, steps)
-        else:
-            continue
+        # Whoever has a lease is registered: nobody else would pass the trigger's condition.
+        answer = _step(tx, commit, run, steps) if commit.enqueue else _end(tx, commit, run, ends)
         taken.append(_Taken(place, commit, run, tx.journal_id, answer))
     if taken:
+        changes = tx.connection.total_changes()
         _insert(tx, _STEPS, steps)
         _insert(tx, _ENDS, ends)
-        _settle(tx, before, taken, answers)
+        # Of a commit that is accepted its queue row, its journal row and its summary have changed.
+        all_changes = sum(2 if one.commit.summary is None else 3 for one in taken)
+        if tx.connection.total_changes() - changes != all_changes:
+            taken = _accepted(tx, before, taken)
+        _settle(tx, taken, answers)
     return [
         apply_commit(tx, commit) if answer is None else answer
         for commit, answer in zip(commits, answers, strict=True)
@@ -193,13 +193,14 @@ def _insert(tx: Transaction, statements: dict[int, str], pending: list[_Bindings
             start += size
 
 
-def _settle(tx: Transaction, before: int, taken: list[_Taken], answers: list[CommitAnswer | None]) -> None:
-    """Find out which were accepted, and do what remains of them."""
-    found = tx.one(_ACCEPTED_COUNT, (before,))
-    accepted = taken
-    if found is None or int_of(found[0]) != len(taken):
-        ids = {int_of(row[0]) for row in rows(tx.connection, _ACCEPTED, (before,))}
-        accepted = [one for one in taken if one.journal_id in ids]
+def _accepted(tx: Transaction, before: int, taken: list[_Taken]) -> list[_Taken]:
+    """Those that have their journal row."""
+    ids = {int_of(row[0]) for row in rows(tx.connection, _ACCEPTED, (before,))}
+    return [one for one in taken if one.journal_id in ids]
+
+
+def _settle(tx: Transaction, accepted: list[_Taken], answers: list[CommitAnswer | None]) -> None:
+    """Do what remains of the accepted ones."""
     for one in accepted:
         run, commit, answer = one.run, one.commit, one.answer
         answers[one.place] = answer
