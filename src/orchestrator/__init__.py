@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from orchestrator.sdk.node import BaseNode
     from orchestrator.sdk.outbox import Outbox, OutboxMessage
     from orchestrator.sdk.registry import Registry, default_registry, register
-    from orchestrator.sdk.results import Route, Stop
+    from orchestrator.sdk.results import Continue, Route, Stop
 
     __version__: str
 
@@ -43,6 +43,7 @@ __all__ = [
     "ClassDeclaration",
     "Conflict",
     "Context",
+    "Continue",
     "DefinitionError",
     "Duration",
     "Effect",
@@ -81,7 +82,7 @@ _HOMES = {
     "orchestrator.sdk.node": "BaseNode",
     "orchestrator.sdk.outbox": "Outbox OutboxMessage",
     "orchestrator.sdk.registry": "Registry default_registry register",
-    "orchestrator.sdk.results": "Route Stop",
+    "orchestrator.sdk.results": "Continue Route Stop",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.kernel import commands as c
+from orchestrator.kernel.handover import predecessor_of, signals_handed_over
 from orchestrator.kernel.state import encode_state
-from orchestrator.kernel.values import Parent
+from orchestrator.kernel.values import Handover, Parent
 from tests.unit.kernel.world import (
     SECOND,
     World,
@@ -298,6 +299,38 @@ def held_back() -> World:
     return run
 
 
+def handed_over() -> World:
+    """A run that goes on as another, which can't be started at first, with a signal that nobody took."""
+    run = run_of({"f": {"next_node": ["a", "b"]}, "a": {}, "b": {}})
+    run.complete("f")
+    run.signal("news", {"n": 1})
+    run.do(
+        c.CompleteTask(
+            path="a", output=payload(None), handover=Handover(run="run_2", input=payload({"page": 2}))
+        )
+    )
+    run.do(c.AbandonTask(path="b"))
+    run.do(c.FinishHandover(run="run_2", error=error("not_found")))
+    run.do(c.RetryRun(by="ann"))
+    run.do(c.FinishHandover(run="run_2"))
+    return run
+
+
+def successor() -> World:
+    """The run that goes on for `handed_over`."""
+    before = handed_over().state
+    run = started(
+        definition_of({"a": {"next_node": "b"}, "b": {}}),
+        input={"page": 2},
+        continues=predecessor_of(before),
+        signals=signals_handed_over(before),
+    )
+    run.suspend("a", signal("news"))
+    run.complete("a")
+    run.complete("b")
+    return run
+
+
 SCENARIOS: tuple[Callable[[], World], ...] = (
     onboarding,
     loop_with_joins,
@@ -313,6 +346,8 @@ SCENARIOS: tuple[Callable[[], World], ...] = (
     compensated,
     rounds,
     held_back,
+    handed_over,
+    successor,
 )
 
 

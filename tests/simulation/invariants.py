@@ -19,7 +19,7 @@ from orchestrator.kernel.events import (
     TaskSkipped,
     decode,
 )
-from orchestrator.kernel.outlook import expected_rows, wakers_of
+from orchestrator.kernel.outlook import expected_rows, message_path, open_messages, wakers_of
 from orchestrator.kernel.state import RunState, decode_state, encode_state
 from orchestrator.kernel.status import RunStatus
 from orchestrator.model.definition import Definition
@@ -55,6 +55,9 @@ async def check_run(store: MemoryStore, run_id: str, definition: Definition) -> 
         rows = {row.path: row for row in await store.queue_rows(run_id)}
         missing = [row.path for row in expected_rows(state, definition) if row.path not in rows]
         assert not missing, f"no queue row for {missing}"
+        for message in open_messages(state):
+            known = message_path(message) in rows or await store.get_run(message.to) is not None
+            assert known, f"{message_path(message)} is neither on its way nor delivered"
         for row in rows.values():
             assert (row.worker is None) == (row.leased_us is None), "a lease without owner or time"
     return state, events
@@ -87,7 +90,7 @@ def check_compensation(state: RunState, events: list[Event]) -> None:
     done = [event.compensates for event in events if isinstance(event, TaskScheduled) and event.compensates]
     if state.status is RunStatus.SUCCEEDED:
         assert not done, "a run that succeeded took something back"
-    elif not state.status.live and state.forked_from is None:
+    elif not state.status.live and state.forked_from is None and state.handover is None:
         assert done == list(reversed(owed)), f"owed {owed}, compensated {done}"
 
 

@@ -15,7 +15,7 @@ from orchestrator.sdk.effect import Effect
 from orchestrator.sdk.errors import ChildFailed, SignalTimeout
 from orchestrator.sdk.node import BaseNode
 from orchestrator.sdk.registry import Registry
-from orchestrator.sdk.results import Route, Stop
+from orchestrator.sdk.results import Continue, Route, Stop
 
 
 class Ledger:
@@ -227,6 +227,23 @@ def build_registry(ledger: Ledger, rng: random.Random) -> Registry:
             return Stop(succeed=params.succeed, message="enough", output={"stopped": True})
 
     @registry.register
+    class Onward(BaseNode):
+        async def execute(self, params: Any, ctx: Context) -> Any:
+            lives = int(ctx.input.get("lives", 0))
+            await work()
+            if lives >= 2:
+                return {"lives": lives}
+            return Continue({"lives": lives + 1})
+
+    @registry.register
+    class ChildChain(BaseNode):
+        async def execute(self, params: Any, ctx: Context) -> Any:
+            try:
+                return await ctx.run_workflow("lives", {"lives": 0})
+            except ChildFailed as failed:
+                return {"failed": str(failed)}
+
+    @registry.register
     class Undo(BaseNode):
         async def execute(self, params: Any, ctx: Context) -> Any:
             await work()
@@ -376,6 +393,16 @@ WORKFLOWS: dict[str, dict[str, Any]] = {
         "e": _node("Write", next_node="f"),
         "f": _node("Write"),
         "g": _node("Write", join=3),
+    },
+    "lives": {
+        "a": _node("Write", next_node=["b", "c"]),
+        "b": _node("Onward", next_node="d"),
+        "c": _node("Steps", next_node="d"),
+        "d": _node("Pure"),
+    },
+    "waits_for_lives": {
+        "a": _node("ChildChain", next_node="b"),
+        "b": _node("Write"),
     },
     "endless": {
         "a": _node("Pure", next_node="b"),

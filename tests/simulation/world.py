@@ -27,7 +27,7 @@ from orchestrator.kernel.commands import (
 )
 from orchestrator.kernel.events import Event, TaskCompleted, TaskFailed, TaskScheduled
 from orchestrator.kernel.state import RunState
-from orchestrator.kernel.status import TaskStatus
+from orchestrator.kernel.status import RunStatus, TaskStatus
 from orchestrator.model.document import WorkflowDocument
 from orchestrator.stores.contract import RunFilter
 from orchestrator.stores.memory import MemoryStore
@@ -302,6 +302,11 @@ class World:
             definition = await engine.definitions.get(row.index.workflow, row.index.version)
             state, events = await check_run(self.store, row.run_id, definition)
             self._judge_run(row.run_id, state, events)
+            if state.handover is not None and state.status is not RunStatus.FAILED:
+                successor = await self.processes[0].engine.read_state(state.handover.run)
+                assert successor.continues is not None
+                assert successor.continues.run == row.run_id, "a successor of another run"
+                assert successor.counts.total + successor.carried_tasks > state.counts.total
             for line in await self.store.read_journal(row.run_id, limit=100_000):
                 digest.update(line)
         self.outcome.digest = digest.hexdigest()

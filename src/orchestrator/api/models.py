@@ -251,6 +251,8 @@ class RunSummary(Answer):
     finished_at: Time | None
     parent: ParentTask | None
     forked_from: ForkedFrom | None
+    continues: str | None = Field(description="The run that this one goes on for.")
+    continued_as: str | None = Field(description="The run that goes on for this one.")
     compensation: CompensationProgress | None
     waiting_for: WaitingFor | None
     seq: int = Field(description="Number of the last event in the journal.")

@@ -16,6 +16,7 @@ from orchestrator.kernel.events import (
     JoinHeldBack,
     LateResultNoted,
     RunCancelled,
+    RunContinued,
     RunFailed,
     RunPatched,
     RunPaused,
@@ -53,7 +54,16 @@ from orchestrator.kernel.state import (
     read_keys,
 )
 from orchestrator.kernel.status import RunStatus, TaskStatus, check_run_move, check_task_move
-from orchestrator.kernel.values import NO_ORIGIN, NULL, ErrorInfo, Origin, Payload, Reads, microseconds
+from orchestrator.kernel.values import (
+    NO_ORIGIN,
+    NULL,
+    ErrorInfo,
+    Handover,
+    Origin,
+    Payload,
+    Reads,
+    microseconds,
+)
 
 T = TypeVar("T")
 
@@ -260,6 +270,9 @@ def _run_started(state: RunState, event: RunStarted) -> None:
         state.input = event.input
     state.created_at = event.at
     state.active_us, state.active_since_us = 0, microseconds(event.at)
+    if event.continues is not None:
+        state.continues = event.continues
+        state.carried_tasks, state.active_us = event.continues.tasks, event.continues.active_us
     _set_variables(state, event.variables, event.seq)
     for path in event.reopened:
         _read_patched(state, state.tasks[path], event.variables)
@@ -273,6 +286,7 @@ def _continue_as_fork(state: RunState, event: RunStarted) -> None:
     state.signal_keys = {}
     _forget_undo(state)
     state.held_back = []
+    state.continues = state.handover = None
     state.forks += 1
     assert event.forked_from is not None
     for signal in state.signals:  # keeps them apart from the fork's own, whose numbers begin anew
@@ -354,8 +368,31 @@ def _cancel_requested(state: RunState, event: CancelRequested) -> None:
 def _run_stopping(state: RunState, event: RunStopping) -> None:
     state.paused = False
     state.ending = Ending(
-        cause=event.cause, grace_until_us=event.grace_until_us, error=event.error, output=event.output
+        cause=event.cause,
+        grace_until_us=event.grace_until_us,
+        error=event.error,
+        output=event.output,
+        handover=event.handover,
     )
+
+
+def _run_continued(state: RunState, event: RunContinued) -> None:
+    state.handover = Handover(
+        run=event.run,
+        input=event.input,
+        latest=event.latest,
+        tasks=event.tasks,
+        active_us=event.active_us,
+    )
+    state.ending = Ending(cause="continue", grace_until_us=microseconds(event.at), handover=state.handover)
+    for task in state.set_aside.values():
+        for key in read_keys(task):
+            state.let_go(key)
+    state.set_aside = {}
+    for arrivals in state.arrivals.values():
+        _take(state, arrivals)
+    state.arrivals, state.held_back = {}, []
+    _forget_undo(state)
 
 
 def _compensation_started(state: RunState, event: CompensationStarted) -> None:
@@ -643,6 +680,7 @@ _APPLY: dict[type[Event], Callable[[RunState, Any], None]] = {
     CancelRequested: _cancel_requested,
     RunStopping: _run_stopping,
     CompensationStarted: _compensation_started,
+    RunContinued: _run_continued,
     RunRetried: _run_retried,
     RunSucceeded: _run_succeeded,
     RunFailed: _run_failed,

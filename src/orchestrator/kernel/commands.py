@@ -7,7 +7,17 @@ with a known key, a pause of a paused run) gives no event either, and that is su
 
 import msgspec
 
-from orchestrator.kernel.values import NO_TIMING, ErrorInfo, Parent, Payload, Timing, Wait
+from orchestrator.kernel.values import (
+    NO_TIMING,
+    ErrorInfo,
+    Handover,
+    Parent,
+    Payload,
+    Predecessor,
+    Signalled,
+    Timing,
+    Wait,
+)
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,7 +25,10 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StartRun(Command, frozen=True):
-    """Begin a run. Allowed only on an empty journal. `request` tells a repeat from another request."""
+    """Begin a run. Allowed only on an empty journal. `request` tells a repeat from another request.
+
+    A run that `continues` another takes over the `signals` that nobody took there.
+    """
 
     run_id: str
     workflow: str
@@ -27,6 +40,8 @@ class StartRun(Command, frozen=True):
     parent: Parent | None = None
     depth: int = 0
     request: str = ""
+    continues: Predecessor | None = None
+    signals: tuple[Signalled, ...] = ()
 
 
 class RouteChoice(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +71,7 @@ class CompleteTask(Command, frozen=True):
     output: Payload
     route: RouteChoice | None = None
     stop: StopRequest | None = None
+    handover: Handover | None = None
     variables: dict[str, Payload] = {}
     timing: Timing = NO_TIMING
 
@@ -187,10 +203,11 @@ class ResumeRun(Command, frozen=True):
 
 
 class CancelRun(Command, frozen=True):
-    """End the run; what runs is told."""
+    """End the run; what runs is told. `from_parent`: whoever waited for it is gone, and it may be meant to go on."""
 
     by: str = "operator"
     reason: str | None = None
+    from_parent: bool = False
 
 
 class RetryRun(Command, frozen=True):
@@ -204,6 +221,13 @@ class FinishRun(Command, frozen=True):
     """The value of the workflow's `output`, asked for by `needs_output`; or why it could not be had."""
 
     output: Payload | None = None
+    error: ErrorInfo | None = None
+
+
+class FinishHandover(Command, frozen=True):
+    """The run `run`, which goes on for this one, exists; or why it can't be started."""
+
+    run: str
     error: ErrorInfo | None = None
 
 

@@ -11,18 +11,23 @@ from orchestrator.kernel.events import RunStopping, TaskCancelled, TaskFailed
 from orchestrator.kernel.state import TaskState
 from orchestrator.kernel.status import TaskStatus
 from orchestrator.kernel.turn import Turn
-from orchestrator.kernel.values import NO_TIMING, ErrorInfo, Payload, Timing
+from orchestrator.kernel.values import NO_TIMING, ErrorInfo, Handover, Payload, Timing
 from orchestrator.model.declarations import ANY
 
 
 def begin_stopping(
-    turn: Turn, cause: str, *, error: ErrorInfo | None = None, output: Payload | None = None
+    turn: Turn,
+    cause: str,
+    *,
+    error: ErrorInfo | None = None,
+    output: Payload | None = None,
+    handover: Handover | None = None,
 ) -> None:
-    """The run will end as failed, or (a Stop node) as it says. One that is stopping already keeps its first reason."""
+    """The run will end as failed, or as a node (Stop, Continue) says. One that stops already keeps its first reason."""
     if turn.state.ending is not None:
         return
     until = turn.now_us + turn.cancel_grace_us
-    turn.emit(RunStopping(cause=cause, grace_until_us=until, error=error, output=output))
+    turn.emit(RunStopping(cause=cause, grace_until_us=until, error=error, output=output, handover=handover))
     withdraw_idle(turn)
 
 

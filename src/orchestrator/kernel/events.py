@@ -7,7 +7,7 @@ one command form a group: they share `group`, the seq of the first of them, and 
 A kind's name and its fields are compatibility data: add fields with defaults, never change or remove one. Golden
 journals in `tests/replay` hold each release to that. These kinds are reserved for later releases and must not be
 used otherwise: graph_extended, approval_requested, approval_resolved,
-budget_reserved, budget_settled, budget_raised, run_migrated, run_continued.
+budget_reserved, budget_settled, budget_raised, run_migrated.
 """
 
 from collections.abc import Iterable
@@ -21,9 +21,11 @@ from orchestrator.kernel.values import (
     Chosen,
     ErrorInfo,
     ForkOrigin,
+    Handover,
     Origin,
     Parent,
     Payload,
+    Predecessor,
     Reads,
     Timing,
     Wait,
@@ -77,6 +79,7 @@ class RunStarted(Event):
     depth: int = 0
     request: str = ""
     forked_from: ForkOrigin | None = None
+    continues: Predecessor | None = None
     reopened: list[str] = []
     returned: list[str] = []
     rules: int = RULES_VERSION
@@ -144,12 +147,30 @@ class CancelRequested(Event):
 
 
 class RunStopping(Event):
-    """The run will end: as failed (`error`), or by a Stop node as succeeded (`output`). Nothing new is scheduled."""
+    """The run will end: as failed (`error`), or by a Stop node as succeeded (`output`), or as another (`handover`).
+
+    Nothing new is scheduled.
+    """
 
     cause: str
     grace_until_us: int
     error: ErrorInfo | None = None
     output: Payload | None = None
+    handover: Handover | None = None
+
+
+class RunContinued(Event):
+    """The run goes on as the run `run`, which takes over `signals` unread signals, and what the chain has spent.
+
+    What the failure or stop of a task had set aside is let go. The end follows once the successor exists.
+    """
+
+    run: str
+    input: Payload | None = None
+    latest: bool = False
+    tasks: int = 0
+    active_us: int = 0
+    signals: int = 0
 
 
 class CompensationStarted(Event):
@@ -387,6 +408,7 @@ AnyEvent = (
     | CancelRequested
     | RunStopping
     | CompensationStarted
+    | RunContinued
     | RunRetried
     | RunSucceeded
     | RunFailed

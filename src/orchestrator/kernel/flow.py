@@ -9,6 +9,7 @@ from orchestrator.errors import InternalError
 from orchestrator.kernel.compensation import EVENTS_EACH, compensate_next
 from orchestrator.kernel.ending import begin_stopping, fail_for_good
 from orchestrator.kernel.events import BudgetExceeded, RunCancelled, RunFailed, RunSucceeded, TaskScheduled
+from orchestrator.kernel.handover import continue_run
 from orchestrator.kernel.joins import (
     NO_REST,
     Rest,
@@ -36,7 +37,7 @@ def settle(turn: Turn) -> None:
     while state.ending is None and state.arrivals:
         if not (swallow_late(turn) or _schedule_arrivals(turn) or _settle_a_join(turn)):
             break
-    if state.tasks or not state.status.live:
+    if state.tasks or not state.status.live or state.handover is not None:
         return
     if state.ending is None and state.set_aside:
         _end_as_failed(turn)
@@ -105,8 +106,9 @@ def _schedule(
     None if a limit of the run is reached: then the run begins to stop.
     """
     state = turn.state
-    if state.counts.total >= turn.definition.budget_tasks:
-        exceed_budget(turn, "tasks", limit=turn.definition.budget_tasks, value=state.counts.total + 1)
+    spent = state.carried_tasks + state.counts.total
+    if spent >= turn.definition.budget_tasks:
+        exceed_budget(turn, "tasks", limit=turn.definition.budget_tasks, value=spent + 1)
         return None
     if journal_is_full(state):
         stop_for_full_journal(turn)
@@ -194,6 +196,8 @@ def _end_as_decided(turn: Turn) -> None:
     assert ending is not None
     if ending.cause == "cancel":
         turn.emit(RunCancelled(reason=ending.reason))
+    elif ending.handover is not None:
+        continue_run(turn, ending.handover)
     elif ending.error is not None:
         turn.emit(RunFailed(error=ending.error))
     else:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.kernel import commands as c
-from orchestrator.kernel import doubts, forking, runs, tasks
+from orchestrator.kernel import doubts, forking, handover, runs, tasks
 from orchestrator.kernel.compensation import at_the_last_page
 from orchestrator.kernel.ending import withdraw_all
 from orchestrator.kernel.events import Event
@@ -71,5 +71,6 @@ _RULES: dict[type[c.Command], Callable[[Turn, Any], None]] = {
     c.CancelRun: runs.cancel_run,
     c.RetryRun: runs.retry_run,
     c.FinishRun: runs.finish_run,
+    c.FinishHandover: handover.finish_handover,
     c.Deadline: runs.deadline,
 }

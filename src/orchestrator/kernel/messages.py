@@ -23,7 +23,13 @@ class StartChild(Message, tag="start_child", frozen=True):
 
 
 class CancelChild(Message, tag="cancel_child", frozen=True):
-    """The task that waited for the run `to` is gone: cancel the run."""
+    """The task that waited for the run `to` is gone: cancel the run. `passed_on`: by the run that it goes on for."""
+
+    passed_on: bool = False
+
+
+class StartSuccessor(Message, tag="start_successor", frozen=True):
+    """Start the run `to`, which goes on for the sender. What it starts with stands in the sender's state."""
 
 
 class ChildEnded(Message, tag="child_ended", frozen=True):
@@ -36,7 +42,7 @@ class ChildEnded(Message, tag="child_ended", frozen=True):
     error: ErrorInfo | None = None
 
 
-AnyMessage = StartChild | CancelChild | ChildEnded
+AnyMessage = StartChild | StartSuccessor | CancelChild | ChildEnded
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[AnyMessage] = msgspec.json.Decoder(AnyMessage)

@@ -14,6 +14,7 @@ from orchestrator.kernel.events import (
     CompensationStarted,
     Event,
     RunCancelled,
+    RunContinued,
     RunFailed,
     RunPaused,
     RunResumed,
@@ -29,10 +30,11 @@ from orchestrator.kernel.events import (
     TaskScheduled,
     TaskSuspended,
 )
-from orchestrator.kernel.messages import AnyMessage, CancelChild, ChildEnded, StartChild
+from orchestrator.kernel.handover import known_as
+from orchestrator.kernel.messages import AnyMessage, CancelChild, ChildEnded, StartChild, StartSuccessor
 from orchestrator.kernel.runs import active_us
 from orchestrator.kernel.state import RunState, TaskState
-from orchestrator.kernel.status import TaskStatus
+from orchestrator.kernel.status import RunStatus, TaskStatus
 from orchestrator.kernel.values import ErrorInfo, Parent, Wait
 from orchestrator.model.definition import Definition
 from orchestrator.model.limits import BUDGET_DURATION_SECONDS
@@ -62,7 +64,7 @@ class Work(msgspec.Struct, kw_only=True):
 def message_path(message: AnyMessage) -> str:
     """The queue path of a message; one for each receiver and kind, so that a repeat is the same row."""
     match message:
-        case StartChild():
+        case StartChild() | StartSuccessor():
             return f">start/{message.to}"
         case CancelChild():
             return f">cancel/{message.to}"
@@ -117,6 +119,7 @@ _OF_THE_RUN = (
     RunResumed,
     RunStopping,
     CompensationStarted,
+    RunContinued,
     CancelRequested,
     RunSucceeded,
     RunFailed,
@@ -143,6 +146,9 @@ def _work_of_run_event(
         touched[GRACE] = None
     elif isinstance(event, CompensationStarted):
         work.withdraw.append(GRACE)
+    elif isinstance(event, RunContinued):
+        work.withdraw.append(GRACE)
+        work.messages.append(StartSuccessor(to=event.run))
     elif isinstance(event, RunSucceeded | RunFailed | RunCancelled):
         if state.paused:  # it ended while it was paused: what it still has to tell others must not be held
             work.hold = False
@@ -150,8 +156,7 @@ def _work_of_run_event(
             work.withdraw.append(GRACE)
         if _limits_duration(definition):
             work.withdraw.append(BUDGET)
-        if state.parent is not None:
-            work.messages.append(_ended(event, state, state.parent))
+        work.messages.extend(last_words(state))
 
 
 def _limits_duration(definition: Definition) -> bool:
@@ -208,36 +213,72 @@ def expected_rows(state: RunState, definition: Definition) -> list[Row]:
 
 
 def _child_starts(state: RunState, event: TaskSuspended) -> list[AnyMessage]:
-    starts: list[AnyMessage] = []
-    for wait in event.waits:
-        if wait.run in event.children and wait.workflow is not None:
-            starts.append(
-                StartChild(
-                    to=wait.run,
-                    workflow=wait.workflow,
-                    version=wait.version,
-                    input=wait.input,
-                    namespace=state.namespace,
-                    parent=Parent(run=state.run_id, path=event.path, step=wait.step),
-                    depth=state.depth + 1,
-                )
-            )
-    return starts
+    return [
+        start
+        for wait in event.waits
+        if wait.run in event.children and (start := _child_start(state, event.path, wait)) is not None
+    ]
 
 
-def _ended(event: RunSucceeded | RunFailed | RunCancelled, state: RunState, parent: Parent) -> ChildEnded:
-    output, error = None, None
-    if isinstance(event, RunSucceeded):
-        output = event.output
-    elif isinstance(event, RunFailed):
-        error = event.error
-    else:
-        error = ErrorInfo(
-            type="child_cancelled", message=f"run {state.run_id} was cancelled", retryable=False
-        )
-    return ChildEnded(
-        to=parent.run, run=state.run_id, path=parent.path, step=parent.step, output=output, error=error
+def _child_start(state: RunState, path: str, wait: Wait) -> StartChild | None:
+    if wait.run is None or wait.workflow is None:
+        return None
+    return StartChild(
+        to=wait.run,
+        workflow=wait.workflow,
+        version=wait.version,
+        input=wait.input,
+        namespace=state.namespace,
+        parent=Parent(run=state.run_id, path=path, step=wait.step),
+        depth=state.depth + 1,
     )
+
+
+def open_messages(state: RunState) -> list[StartChild | StartSuccessor]:
+    """The starts that a live run waits for the outcome of: each is on its way in the queue, or was delivered."""
+    messages: list[StartChild | StartSuccessor] = []
+    if not state.status.live:
+        return messages
+    if state.handover is not None:
+        messages.append(StartSuccessor(to=state.handover.run))
+    for task in state.tasks.values():
+        for wait in task.waits.values():
+            if wait.kind == "child" and (start := _child_start(state, task.path, wait)) is not None:
+                messages.append(start)
+    return messages
+
+
+def last_words(state: RunState) -> list[AnyMessage]:
+    """What a run that is over has to tell others: each is on its way in the queue, or was delivered.
+
+    A run that goes on as another one leaves it to that one to tell its end, and passes a cancel on to it.
+    """
+    if state.status.live:
+        return []
+    if state.handover is not None and state.status is RunStatus.CANCELLED:
+        return [CancelChild(to=state.handover.run, passed_on=True)]
+    handed_over = state.handover is not None and state.status is RunStatus.SUCCEEDED
+    if state.parent is None or handed_over:
+        return []
+    output = state.output if state.status is RunStatus.SUCCEEDED else None
+    error = state.error if state.status is RunStatus.FAILED else None
+    if state.status is RunStatus.CANCELLED:
+        message = f"run {state.run_id} was cancelled"
+        error = ErrorInfo(type="child_cancelled", message=message, retryable=False)
+    parent = state.parent
+    ended = ChildEnded(
+        to=parent.run, run=known_as(state), path=parent.path, step=parent.step, output=output, error=error
+    )
+    return [ended]
+
+
+def awaits(state: RunState, parent: Parent, child: str) -> bool:
+    """Whether the task that a child run was started for still waits for it, or has its answer."""
+    task = state.tasks.get(parent.path)
+    if task is None:
+        return False
+    wait = task.waits.get(parent.step)
+    return parent.step in task.steps or (wait is not None and wait.run == child)
 
 
 # --- wakers -------------------------------------------------------------------------------------------------------
@@ -247,7 +288,8 @@ class Waker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What will move a run, or one of its tasks, on.
 
     kinds: `queue` (a worker that takes the task), `timer` (`at_us`), `signal` (`name`), `child` (`run`), `operator`
-    (a person: resume, or resolve a doubt), `grace` (the end of a stopping run's patience, `at_us`).
+    (a person: resume, or resolve a doubt), `grace` (the end of a stopping run's patience, `at_us`), `successor` (the
+    run `run`, which goes on for this one, is about to exist).
     """
 
     kind: str
@@ -266,6 +308,8 @@ def wakers_of(state: RunState) -> list[Waker]:
     wakers: list[Waker] = []
     if state.paused:
         wakers.append(Waker(kind="operator", reason="paused"))
+    if state.handover is not None:
+        wakers.append(Waker(kind="successor", run=state.handover.run))
     for task in state.tasks.values():
         wakers.extend(_wakers_of_task(task))
     if state.ending is not None and state.tasks and state.compensation is None:

@@ -24,6 +24,7 @@ from orchestrator.kernel.events import (
     SignalReceived,
 )
 from orchestrator.kernel.flow import exceed_budget, needs_output, schedule_start, settle
+from orchestrator.kernel.handover import continue_run, refuse_if_handed_over
 from orchestrator.kernel.joins import joins_that_lacked_arrivals
 from orchestrator.kernel.state import RunState
 from orchestrator.kernel.status import RunStatus
@@ -48,8 +49,11 @@ def start_run(turn: Turn, command: StartRun) -> None:
             parent=command.parent,
             depth=command.depth,
             request=command.request,
+            continues=command.continues,
         )
     )
+    for signal in command.signals:
+        turn.emit(SignalReceived(name=signal.name, payload=signal.payload, key=signal.key))
     schedule_start(turn)
     settle(turn)
 
@@ -59,6 +63,7 @@ def deliver_signal(turn: Turn, command: DeliverSignal) -> None:
     state = turn.state
     if command.key in state.signal_keys:
         return
+    refuse_if_handed_over(state, "takes no signals; send them there")
     _refuse_if_over(state, "takes no signals")
     waiting = waiting_for_signal(turn, command.name)
     if waiting is None and len(state.signals) >= SIGNALS_UNREAD_MAX:
@@ -93,6 +98,10 @@ def cancel_run(turn: Turn, command: CancelRun) -> None:
     state = turn.state
     if state.status in (RunStatus.CANCELLED, RunStatus.CANCELLING):
         return
+    if command.from_parent and turn.definition.on_parent_cancel == "abandon":
+        return
+    if not state.status.live:
+        refuse_if_handed_over(state, "can't be cancelled; cancel that")
     _refuse_if_over(state, "can't be cancelled")
     until = turn.now_us + turn.cancel_grace_us
     turn.emit(CancelRequested(grace_until_us=until, by=command.by, reason=command.reason))
@@ -115,6 +124,9 @@ def retry_run(turn: Turn, command: RetryRun) -> None:
     returned = joins_that_lacked_arrivals(turn)
     reopened = [path for path in state.set_aside if path not in returned]
     turn.emit(RunRetried(reopened=reopened, returned=returned, by=command.by, reason=command.reason))
+    if state.handover is not None:
+        continue_run(turn, state.handover)
+        return
     for path in reopened:
         doubt_what_was_stopped(turn, path)
     settle(turn)

@@ -15,9 +15,11 @@ from orchestrator.kernel.values import (
     NO_READS,
     ErrorInfo,
     ForkOrigin,
+    Handover,
     Origin,
     Parent,
     Payload,
+    Predecessor,
     Reads,
     Wait,
 )
@@ -117,13 +119,14 @@ class Signal(Mutable):
 
 
 class Ending(Mutable):
-    """Why the run will end: `failure`, `cancel`, or `stop` (a Stop node said so)."""
+    """Why the run will end: `failure`, `cancel`, `stop` (a Stop node said so) or `continue` (as `handover`)."""
 
     cause: str
     grace_until_us: int
     error: ErrorInfo | None = None
     output: Payload | None = None
     reason: str | None = None
+    handover: Handover | None = None
 
 
 class Undo(Mutable):
@@ -166,6 +169,8 @@ class RunState(Mutable):
         sinks: node id -> path of the latest visit at which a path of the run ended.
         arrivals: node id -> what came and was not taken yet.
         undo: visits with a compensation, by order of completion; emptied from the newest.
+        continues: the run that this one goes on for. handover: the run that goes on for this one.
+        carried_tasks: tasks that the runs before it in its chain have scheduled.
         forks: how many forks lie between this run and the first of its line; part of the keys of variables.
         active_us: time that the run was queued or running, up to `active_since_us`.
     """
@@ -209,6 +214,9 @@ class RunState(Mutable):
     counts: Counts = msgspec.field(default_factory=Counts)
     undo: list[Undo] = []
     compensation: Compensation | None = None
+    continues: Predecessor | None = None
+    handover: Handover | None = None
+    carried_tasks: int = 0
     forks: int = 0
     active_us: int = 0
     active_since_us: int | None = None

@@ -61,6 +61,11 @@ def complete_task(turn: Turn, command: CompleteTask) -> None:
     if command.stop is not None:
         _complete_and_stop(turn, command, task)
         return
+    if command.handover is not None:
+        _record_completion(turn, command, task, [])
+        begin_stopping(turn, "continue", handover=command.handover)
+        settle(turn)
+        return
     followed = follow(node, task, command.route)
     if isinstance(followed, ErrorInfo):
         if task.touched:

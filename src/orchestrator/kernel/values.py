@@ -95,6 +95,33 @@ class Parent(Value, frozen=True):
     step: str
 
 
+class Predecessor(Value, frozen=True):
+    """The run that this one continues, the first run of that chain, and what the chain has spent so far."""
+
+    run: str
+    first: str
+    tasks: int = 0
+    active_us: int = 0
+
+
+class Handover(Value, frozen=True):
+    """The run that goes on for this one, and what it starts with. `latest`: under the workflow's current version."""
+
+    run: str
+    input: Payload | None = None
+    latest: bool = False
+    tasks: int = 0
+    active_us: int = 0
+
+
+class Signalled(Value, frozen=True):
+    """A signal that a run takes over unread."""
+
+    name: str
+    payload: Payload
+    key: str
+
+
 class ForkOrigin(Value, frozen=True):
     """The run and the seq (the end of a group) that a fork continues from."""
 

@@ -93,6 +93,7 @@ class Definition:
     budget_duration_us: int
     finish_branches: bool
     input_schema: Mapping[str, Any] | None
+    on_parent_cancel: str = "cancel"
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -256,6 +257,7 @@ def compile_definition(
         budget_duration_us=to_microseconds(duration),
         finish_branches=document.on_failure == "finish_branches",
         input_schema=document.input_schema,
+        on_parent_cancel=document.on_parent_cancel or "cancel",
         labels=dict(document.labels),
     )
 

@@ -15,7 +15,6 @@ from orchestrator.model.document import WorkflowDocument
 from orchestrator.model.joins import join_rule, join_written
 from orchestrator.model.limits import DEFAULT_LIMITS, DEFAULT_QUEUE
 from orchestrator.model.nearest import Nearest
-from orchestrator.model.refused import ONLY_VALUES
 from orchestrator.model.shape import read_shape
 
 
@@ -46,10 +45,8 @@ def _meaning(
             raise DefinitionError(shape.faults)
         document = shape.document
     dumped = document.model_dump(by_alias=True, exclude={"positions", "nodes"}, exclude_defaults=True)
-    if dumped.get("on_failure") == "stop":
-        del dumped["on_failure"]
-    for name, only in ONLY_VALUES.items():
-        if dumped.get(name) == only:
+    for name, default in (("on_failure", "stop"), ("on_parent_cancel", "cancel")):
+        if dumped.get(name) == default:
             del dumped[name]
     if not dumped.get("budget"):
         dumped.pop("budget", None)

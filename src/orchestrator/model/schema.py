@@ -7,7 +7,6 @@ A class's schema is admitted with an expression in the place of any value.
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.model import refused
 from orchestrator.model.declarations import ClassDeclaration, class_spellings
 from orchestrator.model.document import WorkflowDocument
 from orchestrator.model.limits import DEFAULT_LIMITS
@@ -29,7 +28,6 @@ def workflow_schema(known: Mapping[str, ClassDeclaration]) -> dict[str, Any]:
         definitions[name] = _without_titles(definition)
     _open_to_notes(schema)
     schema = _without_titles(schema)
-    _only_values(schema["properties"])
     nodes = schema["properties"]["nodes"]
     nodes["minProperties"] = 1
     nodes["maxProperties"] = DEFAULT_LIMITS.nodes_max
@@ -92,12 +90,6 @@ def _describe_classes(
 def _open_to_notes(definition: dict[str, Any]) -> None:
     if definition.get("additionalProperties") is False:
         definition["patternProperties"] = {"^x-": {"description": "A note of your own; never read."}}
-
-
-def _only_values(properties: dict[str, Any]) -> None:
-    for name, only in refused.ONLY_VALUES.items():
-        if name in properties:
-            properties[name] = {"const": only, "description": properties[name].get("description", "")}
 
 
 def _without_titles(schema: Any, *, names: bool = False) -> Any:

@@ -79,8 +79,7 @@ class _Reader:
     def read_workflow(self, written: Mapping[str, Any]) -> dict[str, Any]:
         cleaned = self._known(written, "", self._workflow, refused.WORKFLOW_FIELDS, "a workflow")
         self._read_choice(cleaned, "on_failure", ("stop", "finish_branches"), "")
-        for name in refused.ONLY_VALUES:
-            self._only_value(cleaned, name, "")
+        self._read_choice(cleaned, "on_parent_cancel", ("cancel", "abandon"), "")
         for name, placeholder in (("name", "-"), ("start_at", PLACEHOLDER)):
             if name not in cleaned:
                 self.fault("", "missing", f"the workflow has no `{name}`")
@@ -290,11 +289,6 @@ class _Reader:
             message = f"`compensate` is the id of one node, and this is {kind_of(written)}"
             self.fault(pointer, "wrong_type", message)
         del cleaned["compensate"]
-
-    def _only_value(self, cleaned: dict[str, Any], name: str, pointer: str) -> None:
-        if name in cleaned and (reason := refused.refuse_value(name, cleaned[name])):
-            self.fault(f"{pointer}/{name}", "not_acted_on", reason)
-            del cleaned[name]
 
     def _known(
         self,

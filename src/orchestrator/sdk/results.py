@@ -1,6 +1,7 @@
-"""What a node may return in place of a plain output: `Route` chooses where the run goes, `Stop` ends it.
+"""What a node may return in place of a plain output.
 
-Both are checked when they are made, so that a mistake shows at the line that made it.
+`Route` chooses where the run goes, `Stop` ends it, `Continue` ends it and starts its successor. They are checked when
+they are made, so that a mistake shows at the line that made it.
 """
 
 from collections.abc import Mapping
@@ -124,6 +125,35 @@ class Stop:
             UsageError: `succeed` is no bool, or `message` no text.
         """
         _check_stop(self.succeed, self.message)
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """Ends the whole run as `Stop` does, and starts its successor: a run of the same workflow with this input.
+
+    So a very long life is a chain of runs, each with a journal of bounded length. The successor takes over the
+    signals that nobody took, the labels, and what is left of the budget; variables begin anew. Whoever waits for the
+    first run gets the output of the last. With `latest` it runs under the workflow's current version, else under this
+    run's. The task's own output is null, and so is the run's.
+
+        return Continue({"page": params.page + 1})
+    """
+
+    input: Any = None
+    latest: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the types.
+
+        Raises:
+            UsageError: `latest` is no bool.
+        """
+        _check_latest(self.latest)
+
+
+def _check_latest(latest: object) -> None:
+    if not isinstance(latest, bool):
+        raise UsageError(f"Continue(latest={latest!r}): use True or False")
 
 
 def _check_stop(succeed: object, message: object) -> None:

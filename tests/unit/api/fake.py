@@ -28,6 +28,8 @@ def run_view(run_id: str, **changed: Any) -> dict[str, Any]:
         "finished_at": None,
         "parent": None,
         "forked_from": None,
+        "continues": None,
+        "continued_as": None,
         "compensation": None,
         "waiting_for": None,
         "seq": 3,

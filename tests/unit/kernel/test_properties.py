@@ -20,7 +20,7 @@ from orchestrator.kernel import status
 from orchestrator.kernel.compensation import is_stopped
 from orchestrator.kernel.state import RunState, encode_state
 from orchestrator.kernel.status import RUN_MOVES, TASK_MOVES, RunStatus, TaskStatus
-from orchestrator.kernel.values import Wait
+from orchestrator.kernel.values import NULL, Handover, Wait
 from orchestrator.model.definition import Definition
 from tests.unit.kernel.world import (
     SECOND,
@@ -42,6 +42,7 @@ REFUSALS = {
     "compensating",
     "not_finishing",
     "route_needed",
+    "run_continued",
     "run_exists",
     "run_not_failed",
     "run_over",
@@ -248,6 +249,8 @@ class Day:
             return c.ResolveTask(path=rng.choice(doubts), action=action, output=payload("resolved"))
         if ended is not None and rng.random() < 0.6:
             return self.child_ends(ended)
+        if world.state.handover is not None and rng.random() < 0.5:
+            return self.successor_exists()
         kinds = ["signal"] * 5 + ["pause", "pause", "resume", "resume", "resume", "retry", "retry"]
         match rng.choice(kinds if rng.random() < 0.93 else ["cancel"]):
             case "signal":
@@ -261,6 +264,12 @@ class Day:
                 return c.RetryRun()
             case _:
                 return c.CancelRun(reason="enough")
+
+    def successor_exists(self) -> c.Command:
+        handover = self.world.state.handover
+        assert handover is not None
+        failed = error("NoSuccessor") if self.rng.random() < 0.2 else None
+        return c.FinishHandover(run=handover.run, error=failed)
 
     def child_ends(self, run: str) -> c.Command:
         parent = self.world.children[run].parent
@@ -346,6 +355,9 @@ class Day:
             return c.CompleteTask(
                 path=path, output=payload(path), stop=c.StopRequest(succeed=rng.random() < 0.5)
             )
+        if roll < 0.57:
+            handover = Handover(run=f"{world.state.run_id}-next", input=payload("on"))
+            return c.CompleteTask(path=path, output=NULL, handover=handover)
         targets: tuple[str, ...] | None = None
         if (node.decides and rng.random() < 0.7) or rng.random() < 0.03:
             choices = [*node.allowed, "*", "nowhere"] if rng.random() < 0.2 else list(node.allowed)
@@ -396,6 +408,8 @@ class Day:
             if world.state.tasks[path].touched:
                 return c.DoubtTask(path=path, reason="its worker is gone")
             return c.CompleteTask(path=path, output=payload("at last"))
+        if world.state.handover is not None:
+            return self.successor_exists()
         if world.children:
             return self.child_ends(rng.choice(list(world.children)))
         for task in world.state.tasks.values():

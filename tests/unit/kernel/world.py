@@ -18,12 +18,13 @@ from orchestrator.kernel import commands as c
 from orchestrator.kernel import events as e
 from orchestrator.kernel.apply import apply
 from orchestrator.kernel.handle import handle, needs_output
-from orchestrator.kernel.messages import AnyMessage, CancelChild, ChildEnded, StartChild
+from orchestrator.kernel.messages import AnyMessage, CancelChild, ChildEnded, StartChild, StartSuccessor
 from orchestrator.kernel.outlook import (
     BUDGET,
     GRACE,
     expected_rows,
     next_budget_row,
+    open_messages,
     row_of,
     wakers_of,
     work_of,
@@ -197,6 +198,9 @@ class World:
             if isinstance(message, StartChild):
                 assert message.to not in self.ended_children, "a child is started again after its end"
                 self.children[message.to] = message
+            elif isinstance(message, StartSuccessor):
+                assert self.state.handover is not None
+                assert message.to == self.state.handover.run
             elif isinstance(message, CancelChild):
                 self.children.pop(message.to, None)
                 self.ended_children.add(message.to)
@@ -251,6 +255,9 @@ class World:
             assert not state.tasks
             assert state.ending is None
         self.check_compensation()
+        if state.handover is not None and state.status.live:
+            left = [*state.tasks, *state.arrivals, *state.set_aside]
+            assert not left, "a run hands over what it is at"
         self.check_rows()
 
     def check_compensation(self) -> None:
@@ -287,6 +294,7 @@ class World:
             assert self.rows[path].timer is row.timer, path
             if path != BUDGET:
                 assert self.rows[path].due_us == row.due_us, path
+        assert {m.to for m in open_messages(self.state) if isinstance(m, StartChild)} <= self.children.keys()
         for task in self.state.tasks.values():
             for wait in task.waits.values():
                 if wait.kind == "child":

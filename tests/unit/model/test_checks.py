@@ -115,16 +115,6 @@ def test_a_budget_field_of_later_is_refused_in_words(field: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "words"),
-    [
-        (workflow({"a": {}}, on_parent_cancel="abandon"), "`on_parent_cancel`: `abandon` is not acted on"),
-    ],
-)
-def test_a_value_of_later_is_refused_in_words(document: Any, words: str) -> None:
-    assert words in message_of(document)
-
-
-@pytest.mark.parametrize(
     ("join", "pointer", "words"),
     [
         ("al", "/join", "`join` is one of `all`, `any`, `each`, a number, or"),

@@ -357,6 +357,8 @@ describe("the one sentence", () => {
     finished_at: null,
     parent: null,
     forked_from: null,
+    continues: null,
+    continued_as: null,
     compensation: null,
     waiting_for: null,
     seq: 3,

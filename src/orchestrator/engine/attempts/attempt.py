@@ -20,6 +20,7 @@ from orchestrator.engine.attempts.scope import NO_BLOBS, TaskValues, fetch_blobs
 from orchestrator.engine.attempts.watchdog import LoopBlocked
 from orchestrator.engine.redaction import Redactor
 from orchestrator.engine.runs.actor import Accepted, Item, RunActor
+from orchestrator.engine.runs.ids import successor_id
 from orchestrator.errors import (
     Conflict,
     InternalError,
@@ -45,12 +46,12 @@ from orchestrator.kernel.commands import (
     SuspendTask,
 )
 from orchestrator.kernel.state import RunState, TaskState
-from orchestrator.kernel.values import Payload, Timing, rfc3339
+from orchestrator.kernel.values import Handover, Payload, Timing, rfc3339
 from orchestrator.model.declarations import Effect
 from orchestrator.model.definition import Definition, NodeDefinition
 from orchestrator.model.limits import DURATION_SECONDS_MAX
 from orchestrator.sdk.node import BaseNode
-from orchestrator.sdk.results import Route, Stop
+from orchestrator.sdk.results import Continue, Route, Stop
 from orchestrator.stores.contract import Blob
 
 if TYPE_CHECKING:
@@ -295,6 +296,7 @@ class Attempt:
     def _completed(self, node_class: type[BaseNode], result: Any, ctx: TaskContext) -> Command:
         route: RouteChoice | None = None
         stop: StopRequest | None = None
+        handover: Handover | None = None
         output = result
         if isinstance(result, Route):
             route = RouteChoice(
@@ -312,6 +314,11 @@ class Attempt:
             message = None if result.message is None else self.said(result.message)
             stop = StopRequest(succeed=result.succeed, message=message)
             output = result.output
+        elif isinstance(result, Continue):
+            payload, blobs = self.encode(result.input)
+            self.blobs_to_commit.extend(blobs)
+            handover = Handover(run=successor_id(self.run_id), input=payload, latest=result.latest)
+            output = None
         if output is result or isinstance(output, BaseModel):
             output = node_class.dump_output(output)
         payload, blobs = self.encode(output)
@@ -321,7 +328,13 @@ class Attempt:
             variables[name], blobs = self.encode(value)
             self.blobs_to_commit.extend(blobs)
         return CompleteTask(
-            path=self.path, output=payload, route=route, stop=stop, variables=variables, timing=self._timing()
+            path=self.path,
+            output=payload,
+            route=route,
+            stop=stop,
+            handover=handover,
+            variables=variables,
+            timing=self._timing(),
         )
 
     def _failed(self, error: BaseException, *, later_us: int | None = None) -> Command:

@@ -23,5 +23,10 @@ def run_id_of_key(namespace: str, workflow: str, key: str, *, generation: int) -
     return PREFIX + _base32(int.from_bytes(digest) >> (256 - 5 * _CHARACTERS), _CHARACTERS)
 
 
+def successor_id(run_id: str) -> str:
+    """The id of the run that goes on for this one: the same however often it is asked for."""
+    return PREFIX + hashlib.sha256(f"{run_id}\0continue".encode()).hexdigest()[:24]
+
+
 def _base32(number: int, characters: int) -> str:
     return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(5 * (characters - 1), -1, -5))

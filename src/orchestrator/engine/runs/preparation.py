@@ -26,17 +26,19 @@ async def prepare_start(
     parent: Parent | None = None,
     depth: int = 0,
     request: str = "",
+    deleted: bool = False,
 ) -> StartRun:
     """The command that starts a run of a workflow's current (or the named) version.
 
     The workflow's `vars` are evaluated here, once, over `input`, `run` and `now`. The input isn't checked against the
-    schema: whoever lets people start runs does that, and says what is wrong in its own words.
+    schema: whoever lets people start runs does that, and says what is wrong in its own words. `deleted`: the workflow
+    may be deleted by now.
 
     Raises:
         NotFound: no such workflow or version.
         ExpressionFailed: a variable can't be evaluated.
     """
-    row = await engine.store.get_version(workflow, version, namespace=namespace)
+    row = await engine.store.get_version(workflow, version, namespace=namespace, deleted=deleted)
     if row is None:
         what = "workflow" if version is None else f"version {version} of workflow"
         raise NotFound(what, workflow)

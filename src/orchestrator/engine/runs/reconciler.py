@@ -5,16 +5,19 @@ If there is, it is a bug or a damaged store: it is repaired, counted, and said a
 move on is reported too.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from orchestrator.engine.runs.actor import restore
+from orchestrator.engine.runs.lost import Lost, lost_messages
 from orchestrator.engine.runs.rows import enqueue_of
 from orchestrator.errors import NotFound, StoreError
-from orchestrator.kernel.outlook import expected_rows, wakers_of
+from orchestrator.kernel.messages import encode_message
+from orchestrator.kernel.outlook import expected_rows, message_path, wakers_of
 from orchestrator.kernel.state import RunState
-from orchestrator.stores.contract import Commit, RunFilter
+from orchestrator.stores.contract import Commit, Enqueue, RunFilter, TaskKind
 
 if TYPE_CHECKING:
     from orchestrator.engine.engine import Engine
@@ -88,6 +91,10 @@ class Reconciler:
             return 0
         present = {row.path for row in await engine.store.queue_rows(run_id)}
         missing = [row for row in expected_rows(state, definition) if row.path not in present]
+        lost = await lost_messages(engine, state, definition, present)
+        if lost and await self._still_at(run_id, state):
+            await self._send_again(lost, namespace=state.namespace)
+            return len(lost)
         if missing and await self._still_at(run_id, state):
             now_us = engine.now_us()
             rows = [
@@ -108,6 +115,20 @@ class Reconciler:
             return len(missing)
         self._in_order[run_id] = (state.seq, self._round)
         return 0
+
+    async def _send_again(self, lost: Sequence[Lost], *, namespace: str) -> None:
+        for sender, message in lost:
+            row = Enqueue(path=message_path(message), kind=TaskKind.MESSAGE, payload=encode_message(message))
+            await self._engine.committer.commit(
+                Commit(
+                    commit_id=self._engine.new_commit_id(),
+                    run_id=sender,
+                    namespace=namespace,
+                    expected=None,
+                    enqueue=[row],
+                )
+            )
+            log.error("a message was lost and is sent again", run=sender, to=message.to, path=row.path)
 
     async def _still_at(self, run_id: str, state: RunState) -> bool:
         """Whether the run has not moved while it was looked at: else what seemed missing may just be done."""

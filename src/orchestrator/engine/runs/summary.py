@@ -43,6 +43,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     forked_from: ForkOrigin | None = None
     parent: Parent | None = None
     compensation: Compensation | None = None
+    continues: str | None = None
+    continued_as: str | None = None
     active_us: int = 0
     active_since_us: int | None = None
 
@@ -79,6 +81,8 @@ def summary_of(state: RunState) -> Summary:
         forked_from=state.forked_from,
         parent=state.parent,
         compensation=state.compensation,
+        continues=state.continues.run if state.continues is not None else None,
+        continued_as=state.handover.run if state.handover is not None else None,
         active_us=state.active_us,
         active_since_us=state.active_since_us,
     )

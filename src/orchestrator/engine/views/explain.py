@@ -208,6 +208,10 @@ def _child(pending: Pending, row: QueueRow | None, situation: Situation) -> _Tol
     return "child", 5, f"Waits in `{waker.path}` for run `{waker.run}`{of}"
 
 
+def _successor(pending: Pending, row: QueueRow | None, situation: Situation) -> _Told:
+    return "successor", 1, f"Hands over to run `{pending.waker.run}`"
+
+
 def _other(pending: Pending, row: QueueRow | None, situation: Situation) -> _Told:
     waker = pending.waker
     where = f" in `{waker.path}`" if waker.path else ""
@@ -227,6 +231,7 @@ _TELL: Mapping[str, Callable[[Pending, QueueRow | None, Situation], _Told]] = {
     "timer": _timer,
     "signal": _signal,
     "child": _child,
+    "successor": _successor,
 }
 
 

@@ -107,6 +107,8 @@ def run_summary(
         "finished_at": time_or_none(summary.finished_at),
         "parent": None if parent is None else {"run": parent.run, "path": parent.path},
         "forked_from": None if origin is None else {"run": origin.run, "seq": origin.seq},
+        "continues": summary.continues,
+        "continued_as": summary.continued_as,
         "compensation": compensation_view(summary.compensation),
         "waiting_for": waiting,
         "seq": row.seq,
@@ -188,7 +190,7 @@ def state_view(state: RunState, definition: Definition, *, active_us: int) -> Vi
             {"seq": s.seq, "name": s.name, "payload": payload_view(s.payload)} for s in state.signals
         ],
         "budget": {
-            "tasks": {"used": state.counts.total, "limit": definition.budget_tasks},
+            "tasks": {"used": state.carried_tasks + state.counts.total, "limit": definition.budget_tasks},
             "duration_us": {"used": active_us, "limit": definition.budget_duration_us},
         },
         "output": payload_view(state.output),

@@ -70,6 +70,8 @@ def _run_started(event: e.RunStarted) -> Line:
     origin = event.forked_from
     if origin is not None:
         return Line("info", f"run {event.run_id} continues {origin.run} from event {origin.seq} as a fork")
+    if event.continues is not None:
+        return Line("info", f"run {event.run_id} goes on for {event.continues.run}")
     child = f", for {event.parent.path} of {event.parent.run}" if event.parent is not None else ""
     return Line("info", f"run {event.run_id} of {event.workflow} (version {event.version}) started{child}")
 
@@ -115,12 +117,20 @@ def _cancel_requested(event: e.CancelRequested) -> Line:
 def _run_stopping(event: e.RunStopping) -> Line:
     if event.error is not None:
         return Line("warning", f"the run stops: {_error(event.error)}")
+    if event.handover is not None:
+        return Line("info", "the run stops, to go on as another run")
     return Line("info", "the run stops: a node said so")
 
 
 def _compensation_started(event: e.CompensationStarted) -> Line:
     tasks = "1 task" if event.count == 1 else f"{event.count:,} tasks"
     return Line("warning", f"the run compensates for {tasks}, the newest first")
+
+
+def _run_continued(event: e.RunContinued) -> Line:
+    noun = "signal" if event.signals == 1 else "signals"
+    signals = f" with {event.signals:,} unread {noun}" if event.signals else ""
+    return Line("info", f"the run goes on as {event.run}{signals}")
 
 
 def _run_retried(event: e.RunRetried) -> Line:
@@ -291,6 +301,7 @@ _TELL: dict[type[e.Event], Callable[[Any], Line]] = {
     e.CancelRequested: _cancel_requested,
     e.RunStopping: _run_stopping,
     e.CompensationStarted: _compensation_started,
+    e.RunContinued: _run_continued,
     e.RunRetried: _run_retried,
     e.RunSucceeded: _run_succeeded,
     e.RunFailed: _run_failed,

@@ -1159,6 +1159,18 @@ export type Run = {
     finished_at: string | null;
     parent: ParentTask | null;
     forked_from: ForkedFrom | null;
+    /**
+     * Continues
+     *
+     * The run that this one goes on for.
+     */
+    continues: string | null;
+    /**
+     * Continued As
+     *
+     * The run that goes on for this one.
+     */
+    continued_as: string | null;
     compensation: CompensationProgress | null;
     waiting_for: WaitingFor | null;
     /**
@@ -1320,6 +1332,18 @@ export type RunSummary = {
     finished_at: string | null;
     parent: ParentTask | null;
     forked_from: ForkedFrom | null;
+    /**
+     * Continues
+     *
+     * The run that this one goes on for.
+     */
+    continues: string | null;
+    /**
+     * Continued As
+     *
+     * The run that goes on for this one.
+     */
+    continued_as: string | null;
     compensation: CompensationProgress | null;
     waiting_for: WaitingFor | null;
     /**
