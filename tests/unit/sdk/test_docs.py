@@ -41,8 +41,16 @@ async def run(page: Registry, name: str, params: dict[str, Any], **given: Any) -
 def test_the_page_has_examples_and_all_of_them_load(page: Registry) -> None:
     assert len(BLOCKS) >= 8
     assert set(page.declarations()) == {
-        *("CheapestNode", "ConvertNode", "GreetNode", "OrderNode", "RequestNode", "TriageNode"),
-        *("count_words", "shout", "WelcomeNode"),
+        *(
+            "CheapestNode",
+            "ConvertNode",
+            "GreetNode",
+            "NextMonthNode",
+            "OrderNode",
+            "RequestNode",
+            "TriageNode",
+        ),
+        *("count_words", "shout"),
     }
     assert "shout" in default_registry()
 
