@@ -49,6 +49,7 @@ def test_the_page_has_examples_and_all_of_them_load(page: Registry) -> None:
             "OrderNode",
             "RequestNode",
             "TriageNode",
+            "WelcomeNode",
         ),
         *("count_words", "shout"),
     }
