@@ -245,7 +245,7 @@ class Day:
             attempt = task.attempt - (rng.random() < 0.2)
             return c.NoteLate(path=task.path, attempt=attempt, result=payload("late"), step=step)
         if doubts and rng.random() < 0.5:
-            action = rng.choice(["done", "retry", "skip", "fail"])
+            action = rng.choice(["done", "retry", "skip", "fail", "forget"])
             return c.ResolveTask(path=rng.choice(doubts), action=action, output=payload("resolved"))
         if ended is not None and rng.random() < 0.6:
             return self.child_ends(ended)
