@@ -146,6 +146,27 @@ async def test_12_multiple_instances_without_synchronization(workflow_lab: Lab) 
     run.assert_visited(on=1).assert_succeeded()
 
 
+async def test_13_multiple_instances_with_a_priori_design_time_knowledge(workflow_lab: Lab) -> None:
+    run = await workflow_lab.start(pattern(13))
+    run.assert_visited(review=3)
+    for who in ("ann", "bob", "eve"):
+        run.assert_not_visited("decide")
+        await run.signal("reviewed", who)
+    run.assert_succeeded({"reviews": ["ann", "bob", "eve"]}).assert_visited(decide=1)
+
+
+@pytest.mark.parametrize("reviewers", [[], ["ann", "bob"], list("abcdefg")])
+async def test_14_multiple_instances_with_a_priori_run_time_knowledge(
+    workflow_lab: Lab, reviewers: list[str]
+) -> None:
+    run = await workflow_lab.start(pattern(14), input={"reviewers": reviewers})
+    run.assert_visited(review=len(reviewers))
+    for who in reviewers:
+        run.assert_not_visited("decide")
+        await run.signal("reviewed", who)
+    run.assert_succeeded({"reviews": reviewers}).assert_visited(decide=1)
+
+
 async def test_15_multiple_instances_without_a_priori_run_time_knowledge(workflow_lab: Lab) -> None:
     run = await workflow_lab.start(pattern(15))
     await run.signal("sample", {"last": False})
@@ -172,6 +193,18 @@ async def test_16_deferred_choice(workflow_lab: Lab, what: str | None, leads_to:
         await run.signal(what)
     run.assert_succeeded().assert_visited(leads_to)
     assert len([node for node in run.path if node.endswith("ed")]) == 1
+
+
+@pytest.mark.parametrize("order", ["abc", "acb", "cab"])
+async def test_17_interleaved_parallel_routing(workflow_lab: Lab, order: str) -> None:
+    run = await workflow_lab.start(pattern(17))
+    run.assert_not_visited("take_b")
+    for place, what in enumerate(order, start=1):
+        await run.signal(what)
+        run.assert_visited(**{what: 1, "work": place})
+        run.assert_not_visited(*order[place:])
+        await run.signal("worked")
+    run.assert_succeeded().assert_visited(a=1, b=1, c=1, done=1)
 
 
 async def test_18_milestone(workflow_lab: Lab) -> None:
@@ -397,6 +430,17 @@ async def test_38_general_synchronizing_merge(workflow_lab: Lab) -> None:
     assert not dropped.over
     await dropped.signal("dropped")
     dropped.assert_succeeded().assert_visited(meet=1)
+
+
+@pytest.mark.parametrize("order", ["ab", "ba"])
+async def test_40_interleaved_routing(workflow_lab: Lab, order: str) -> None:
+    run = await workflow_lab.start(pattern(40))
+    for place, what in enumerate(order, start=1):
+        await run.signal(what)
+        run.assert_visited(**{what: 1, "work": place})
+        run.assert_not_visited(*order[place:])
+        await run.signal("worked")
+    run.assert_succeeded().assert_visited(a=1, b=1, done=1)
 
 
 async def test_41_thread_merge(workflow_lab: Lab) -> None:

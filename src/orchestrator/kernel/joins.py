@@ -10,6 +10,7 @@ What is late for a join can't come through it either: other joins don't wait for
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import Enum
+from itertools import islice
 from typing import NamedTuple
 
 from orchestrator.kernel.ending import withdraw
@@ -277,3 +278,35 @@ def _taken(task: TaskState) -> int:
 def joins_that_lacked_arrivals(turn: Turn) -> list[str]:
     """Tasks that failed for want of arrivals: what they had taken waits again, since more may come now."""
     return [task.path for task in turn.state.set_aside.values() if _lacked_arrivals(turn.definition, task)]
+
+
+# --- for whoever asks --------------------------------------------------------------------------------------------
+
+
+class JoinWait(NamedTuple):
+    """A join at which something waits. `wants` None: all that can come. `coming`: open tasks that still can.
+
+    `held`: its next round waits until what is late for the last one is gone, which is `coming` then.
+    `held_back`: a failed task could have reached it, and it doesn't run.
+    """
+
+    node: str
+    has: int
+    wants: int | None
+    coming: list[str]
+    held: bool
+    held_back: bool
+
+
+def waiting_joins(state: RunState, definition: Definition, *, limit: int) -> list[JoinWait]:
+    """The first `limit` joins at which arrivals wait, in the order of their first."""
+    graph, found = definition.graph, list[JoinWait]()
+    for node, arrivals in islice(state.arrivals.items(), limit):
+        rule = definition.nodes[node].join
+        open_tasks = state.tasks.values()
+        late = [t.path for t in open_tasks if node in t.late and is_on_its_way(graph, t.node, t.late, node)]
+        coming = late or [t.path for t in open_tasks if can_come(graph, t.node, t.late, node)]
+        wants = rule.wants if rule.kind is JoinKind.COUNT else None
+        held_back = node in state.held_back
+        found.append(JoinWait(node, len(arrivals), wants, coming, bool(late), held_back))
+    return found

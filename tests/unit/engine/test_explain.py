@@ -13,13 +13,16 @@ from orchestrator.engine.views.explain import (
     explain,
     explain_end,
     pending_of,
+    tell_join,
 )
 from orchestrator.kernel import commands as c
+from orchestrator.kernel.joins import waiting_joins
 from orchestrator.kernel.outlook import Waker
 from orchestrator.kernel.status import RunStatus
 from orchestrator.kernel.values import ErrorInfo, Wait, microseconds, rfc3339
 from orchestrator.stores.contract import QueueRow, TaskKind
 from tests.unit.engine.runs import START_US, Run
+from tests.unit.kernel.world import World, run_of
 
 SECOND = 1_000_000
 
@@ -235,3 +238,47 @@ def test_names_are_shown_three_at_most() -> None:
     assert words.names(["a", "b", "c"]) == "`a`, `b` and `c`"
     assert words.names(["a", "b", "c", "d"]) == "`a`, `b`, `c` and 1 other"
     assert words.names(["a"], total=5) == "`a` and 4 others"
+
+
+def joins_of(run: World) -> list[str]:
+    return [tell_join(join) for join in waiting_joins(run.state, run.definition, limit=10)]
+
+
+def race(join: Any, **more: Any) -> World:
+    run = run_of(
+        {
+            "fork": {"next_node": ["a", "b", "c"]},
+            **{arm: {"next_node": "j"} for arm in "abc"},
+            "j": {"join": join, "next_node": {"again": "fork", "*": "end"}},
+            "end": {},
+        },
+        **more,
+    )
+    run.complete("fork")
+    return run
+
+
+def test_a_join_says_what_it_waits_for() -> None:
+    run = race("all")
+    run.complete("b")
+    assert joins_of(run) == ["`j` has 1 arrival and waits for what can still come, from `a` and `c`"]
+    run = race({"count": 3})
+    run.complete("b")
+    assert joins_of(run) == ["`j` waits for 2 of 3 more, from `a` and `c`"]
+
+
+def test_a_join_whose_next_round_is_held_says_what_holds_it() -> None:
+    run = race("any")
+    run.complete("a")
+    run.complete("j", route=["again"])
+    run.complete("fork@2")
+    run.complete("a@2")
+    assert joins_of(run) == ["`j` begins its next round, with 1 arrival, when this one is over: `b` and `c`"]
+
+
+def test_a_join_that_is_held_back_says_so() -> None:
+    run = race("all", on_failure="finish_branches")
+    run.complete("a")
+    run.fail("b")
+    run.complete("c")
+    assert joins_of(run) == ["`j` is held back with 2 arrivals: a task that could have reached it failed"]

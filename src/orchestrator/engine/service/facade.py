@@ -21,13 +21,14 @@ from orchestrator.engine.views import runs as views
 from orchestrator.engine.views import tasks as task_views
 from orchestrator.engine.views import workflows as workflow_views
 from orchestrator.engine.views.crew import crew_of
-from orchestrator.engine.views.explain import WAKERS_SHOWN_MAX, Hold, explain_end, pending_of
+from orchestrator.engine.views.explain import WAKERS_SHOWN_MAX, Hold, explain_end, join_view, pending_of
 from orchestrator.engine.views.feeds import FeedItem, Feeds, Hub
 from orchestrator.engine.views.payloads import event_view
 from orchestrator.engine.views.reader import RunReader
 from orchestrator.engine.views.runs import View
 from orchestrator.errors import Conflict, NotFound, UsageError
 from orchestrator.kernel import commands as c
+from orchestrator.kernel.joins import waiting_joins
 from orchestrator.kernel.runs import active_us
 from orchestrator.kernel.status import RunStatus
 from orchestrator.model.definition import Definition
@@ -265,11 +266,12 @@ class Service:
         now_us, hold = self.engine.now_us(), await self._hold(row)
         workers = await self._store.workers()
         status = _shown_status(state.status, rows)
+        definition = await self.engine.definitions.get(
+            state.workflow, state.version, namespace=state.namespace
+        )
+        joins = [join_view(join) for join in waiting_joins(state, definition, limit=WAKERS_SHOWN_MAX)]
         if state.status.live:
             pending = pending_of(state)
-            definition = await self.engine.definitions.get(
-                state.workflow, state.version, namespace=state.namespace
-            )
             said = views.explain_pending(
                 pending,
                 status=status,
@@ -280,6 +282,8 @@ class Service:
                 crew=crew_of(workers, definition),
             )
             sentence, wakers = said.sentence, said.wakers
+            if joins:
+                sentence = f"{sentence}. {joins[0]['sentence']}"
         else:
             took_us = views.span_us(state.started_at or state.created_at, state.finished_at)
             sentence = explain_end(state.status, error=state.error, took_us=took_us, reason=hold.reason)
@@ -290,6 +294,7 @@ class Service:
             "wakers": len(pending_of(state)) if state.status.live else 0,
             "wakers_shown_max": WAKERS_SHOWN_MAX,
             "arrivals": {node: len(came) for node, came in state.arrivals.items()},
+            "joins": joins,
             "signals_unread": [signal.name for signal in state.signals[:WAKERS_SHOWN_MAX]],
             "queue": [views.queue_row_view(one, now_us=now_us) for one in rows[:WAKERS_SHOWN_MAX]],
             "workers": len(workers),

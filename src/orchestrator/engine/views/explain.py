@@ -11,6 +11,7 @@ import msgspec
 
 from orchestrator.engine.views import words
 from orchestrator.engine.views.crew import Crew
+from orchestrator.kernel.joins import JoinWait
 from orchestrator.kernel.outlook import Waker, wakers_of
 from orchestrator.kernel.state import RunState
 from orchestrator.kernel.status import RunStatus
@@ -233,6 +234,35 @@ _TELL: Mapping[str, Callable[[Pending, QueueRow | None, Situation], _Told]] = {
     "child": _child,
     "successor": _successor,
 }
+
+
+# --- joins --------------------------------------------------------------------------------------------------------
+
+
+def tell_join(join: JoinWait) -> str:
+    """The sentence about a join that waits."""
+    came = f"{join.has:,} {'arrival' if join.has == 1 else 'arrivals'}"
+    source = f", from {words.names(join.coming)}" if join.coming else ""
+    if join.held_back:
+        return f"`{join.node}` is held back with {came}: a task that could have reached it failed"
+    if join.held:
+        return f"`{join.node}` begins its next round, with {came}, when this one is over: {words.names(join.coming)}"
+    if join.wants is None:
+        return f"`{join.node}` has {came} and waits for what can still come{source}"
+    return f"`{join.node}` waits for {max(join.wants - join.has, 0):,} of {join.wants:,} more{source}"
+
+
+def join_view(join: JoinWait) -> dict[str, Any]:
+    """A join that waits, as data."""
+    return {
+        "node": join.node,
+        "has": join.has,
+        "wants": join.wants,
+        "coming": join.coming[:WAKERS_SHOWN_MAX],
+        "held": join.held,
+        "held_back": join.held_back,
+        "sentence": tell_join(join),
+    }
 
 
 # --- the whole run ------------------------------------------------------------------------------------------------
