@@ -491,7 +491,7 @@ def test_a_worker_of_its_own_does_the_work_of_a_server_without_one(terminal: Ter
     run_id = _save_and_start(url, json.loads(ONBOARDING))
     worker = terminal.begin("worker", "--store", STORE, "--json")
     told = json.loads(eventually(lambda: worker.out, "the worker's name"))
-    assert set(told) == {"worker", "pid", "store"}
+    assert set(told) == {"worker", "pid", "store", "queues"}
     assert ended(url, run_id)["status"] == "succeeded"
     worker.interrupt(signal.SIGTERM)
     assert worker.wait() == 0
