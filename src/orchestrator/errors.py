@@ -5,7 +5,8 @@ that is built from those fields, so that logs, the API's problems and the comman
 
     OrchestratorError
     ├── UsageError               the call itself is wrong; correct it
-    │   └── InvalidInput         a run's input doesn't fit the workflow; every fault is listed
+    │   ├── InvalidInput         a run's input doesn't fit the workflow; every fault is listed
+    │   └── InvalidRunFile       what was to be imported is no run file, is damaged, or holds what can't be
     ├── DefinitionError          a workflow document has faults; all of them are listed
     ├── NotFound, Conflict       the thing isn't there, or isn't in a state that allows this
     ├── LimitExceeded            a named limit, the value that broke it
@@ -85,6 +86,12 @@ class InvalidInput(UsageError):
     def __init__(self, faults: Sequence[Fault]) -> None:
         self.faults = tuple(faults)
         super().__init__("; ".join(str(fault) for fault in self.faults[:5]))
+
+
+class InvalidRunFile(UsageError):
+    """What was to be imported is no run file of ours, is damaged, or holds what can't be. Nothing was kept of it."""
+
+    code = "invalid_run_file"
 
 
 class NotFound(OrchestratorError):

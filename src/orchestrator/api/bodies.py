@@ -8,7 +8,7 @@ values of many MiB, which must not hold up the event loop, and knows nothing of 
 import asyncio
 import json
 import re
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 from fastapi import Request
@@ -69,6 +69,23 @@ async def read_raw(request: Request, *, limit_bytes: int, limit_name: str = "req
             raise LimitExceeded(limit_name, value=length, maximum=limit_bytes, unit="bytes")
         parts.append(part)
     return b"".join(parts)
+
+
+async def spool(request: Request, file: BinaryIO, *, limit_bytes: int) -> None:
+    """The body into a file, however large, not looked into.
+
+    Raises:
+        LimitExceeded: it is longer, or says that it is; the rest isn't read.
+    """
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit_bytes:
+        raise LimitExceeded("run file", value=int(announced), maximum=limit_bytes, unit="bytes")
+    length = 0
+    async for part in request.stream():
+        length += len(part)
+        if length > limit_bytes:
+            raise LimitExceeded("run file", value=length, maximum=limit_bytes, unit="bytes")
+        await asyncio.to_thread(file.write, part)
 
 
 async def read(request: Request, model: type[M], *, limit_bytes: int) -> M:

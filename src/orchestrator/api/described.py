@@ -70,6 +70,22 @@ def document_body() -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
+def run_file() -> dict[int | str, dict[str, Any]]:
+    """The answer that is a run file."""
+    content = {"application/gzip": {"schema": {"type": "string", "format": "binary"}}}
+    return {200: {"description": "The run file.", "content": content}}
+
+
+def run_file_body() -> dict[str, Any]:
+    """The request body that is a run file."""
+    schema = {
+        "type": "string",
+        "format": "binary",
+        "description": "What `GET /runs/{run_id}/export` answers.",
+    }
+    return {"requestBody": {"required": True, "content": {"application/gzip": {"schema": schema}}}}
+
+
 def stream(description: str) -> dict[int | str, dict[str, Any]]:
     """The answer of a route that streams events."""
     return {

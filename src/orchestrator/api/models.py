@@ -237,6 +237,15 @@ class CompensationProgress(Answer):
     left: int
 
 
+class Imported(Answer):
+    """The file that a run was read from. Such a run stays as it is; it can be looked at, and forked."""
+
+    run: str = Field(description="Its id in the store that it comes from.")
+    seq: int = Field(description="How many events it had; as long as there are fewer, the import isn't done.")
+    sha256: str = Field(description="Hash of the file's content.")
+    at: Time
+
+
 class RunSummary(Answer):
     """A run as lists show it."""
 
@@ -253,6 +262,7 @@ class RunSummary(Answer):
     forked_from: ForkedFrom | None
     continues: str | None = Field(description="The run that this one goes on for.")
     continued_as: str | None = Field(description="The run that goes on for this one.")
+    imported: Imported | None
     compensation: CompensationProgress | None
     waiting_for: WaitingFor | None
     seq: int = Field(description="Number of the last event in the journal.")
@@ -265,6 +275,21 @@ class Run(RunSummary):
 
     input: Any = Field(examples=[{"user_id": "u-1"}])
     output: Any
+
+
+class RunOfFile(Answer):
+    """A journal of a run file, and the run that it is here."""
+
+    id: str
+    was: str = Field(description="Its id in the store that it comes from.")
+
+
+class ImportAnswer(Answer):
+    """What an import made."""
+
+    run: Run
+    created: bool = Field(description="False: the same file had been imported before.")
+    runs: list[RunOfFile] = Field(description="The run, last, and before it the parents that a fork needs.")
 
 
 class PlannedTask(Answer):

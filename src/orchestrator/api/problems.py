@@ -62,6 +62,7 @@ TABLE: Mapping[type[errors.OrchestratorError], Mapped] = {
     errors.OrchestratorError: Mapped(500, "Internal error", public=False),
     errors.UsageError: Mapped(400, "The request can't be meant"),
     errors.InvalidInput: Mapped(422, "The input has faults"),
+    errors.InvalidRunFile: Mapped(422, "The run file can't be imported"),
     errors.DefinitionError: Mapped(422, "The workflow has faults"),
     errors.NotFound: Mapped(404, "Not found"),
     errors.Conflict: Mapped(409, "Not possible in this state"),

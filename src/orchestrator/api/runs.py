@@ -1,12 +1,15 @@
 """`/runs`: find and read runs, and what a person may do to one."""
 
+import tempfile
+from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
 
 from orchestrator.api import described, models
 from orchestrator.api.answers import JSONAnswer, page
-from orchestrator.api.bodies import read
+from orchestrator.api.bodies import read, spool
 from orchestrator.api.context import service_of, settings_of, value_limit
 from orchestrator.api.params import (
     Cursor,
@@ -20,6 +23,7 @@ from orchestrator.api.params import (
     name_filter,
     problems,
 )
+from orchestrator.engine.travel.runfile import MEDIA_TYPE, SUFFIX, Limits
 from orchestrator.errors import UsageError
 from orchestrator.stores.contract import RunFilter
 
@@ -73,6 +77,51 @@ async def list_runs(
     )
     found = await service_of(request).list_runs(where, cursor=cursor, limit=limit)
     return page(found["items"], found["next"])
+
+
+@router.post(
+    "/import",
+    operation_id="import_run",
+    summary="Import a run",
+    status_code=201,
+    response_model=models.ImportAnswer,
+    responses={**_CHANGE, 200: {"description": "The same file had been imported before."}},
+    openapi_extra=described.run_file_body(),
+)
+async def import_run(request: Request) -> Response:
+    """Read a run from a file that `GET .../export` made, here or elsewhere.
+
+    It opens with its whole past: journal, tasks, state at any seq, forks. It never goes on by itself: all that can be
+    done with it is to look at it and to fork it. Its id here comes from the file: the same file again is the same run.
+    """
+    with tempfile.TemporaryFile() as file:
+        await spool(request, file, limit_bytes=Limits().file_bytes)
+        answer = await service_of(request).import_run(file)
+    return JSONAnswer(answer, 201 if answer["created"] else 200)
+
+
+@router.get(
+    "/{run_id}/export",
+    operation_id="export_run",
+    summary="Export a run",
+    response_class=Response,
+    responses={**problems(404, 422, 503), **described.run_file()},
+)
+async def export_run(request: Request, run_id: RunId) -> Response:
+    """The run as one file: its version, its journal, its values; of a fork the parents' too. Secrets are hidden.
+
+    JSON Lines, gzip'd. An answer that ends early lacks the file's last line, and no import takes it.
+    """
+    pieces = service_of(request).export_run(run_id)
+    first = await anext(pieces)  # here and not in the answer: what is wrong is said as a problem
+
+    async def whole() -> AsyncGenerator[bytes]:
+        yield first
+        async for piece in pieces:
+            yield piece
+
+    headers = {"Content-Disposition": f'attachment; filename="{run_id}{SUFFIX}"'}
+    return StreamingResponse(whole(), media_type=MEDIA_TYPE, headers=headers)
 
 
 @router.get(

@@ -187,7 +187,7 @@ class Gate:
         if changes and scope["method"] != "DELETE" and not _is_taken(scope, headers.get("content-type", "")):
             return Refusal(
                 "changes are sent as JSON: set `Content-Type: application/json` (a workflow may be YAML: "
-                "`application/yaml`)",
+                "`application/yaml`; a run file is `application/gzip`)",
                 status=415,
                 code="unsupported_media_type",
                 headers={"Accept": "application/json"},
@@ -222,9 +222,11 @@ def _came_over_loopback(scope: Scope) -> bool:
 
 def _is_taken(scope: Scope, content_type: str) -> bool:
     """Whether a change may be sent as this. No type that a web page may send without asking first is among them."""
+    path = str(scope["path"]).rstrip("/")
+    if path.endswith("/api/v1/runs/import"):
+        return content_type.strip().lower() == "application/gzip"
     if is_json(content_type):
         return True
-    path = str(scope["path"]).rstrip("/")
     return is_yaml(content_type) and path.endswith(("/api/v1/workflows", "/api/v1/workflows/validate"))
 
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 from urllib.parse import quote
 
 from orchestrator.cli.client import Client, Unreachable, segment
@@ -55,6 +55,14 @@ class Runs(Protocol):
 
     def fork(self, run_id: str, *, seq: int | None, patch: Mapping[str, Any], plan: bool) -> View:
         """A new run that continues this one from `seq`; with `plan` only what that would mean."""
+        ...
+
+    def export(self, run_id: str) -> Iterator[bytes]:
+        """The run as a file, in pieces."""
+        ...
+
+    def import_(self, file: BinaryIO) -> View:
+        """A run from such a file."""
         ...
 
     def signal(self, run_id: str, name: str, payload: Any, *, key: str | None) -> View:
@@ -145,6 +153,14 @@ class OfServer:
     def fork(self, run_id: str, *, seq: int | None, patch: Mapping[str, Any], plan: bool) -> View:
         path = f"/runs/{segment(run_id)}/fork" + ("/plan" if plan else "")
         return self._client.post(path, {"seq": seq, **patch} if seq is not None else dict(patch))
+
+    def export(self, run_id: str) -> Iterator[bytes]:
+        return self._client.download(f"/runs/{segment(run_id)}/export")
+
+    def import_(self, file: BinaryIO) -> View:
+        size = file.seek(0, 2)
+        file.seek(0)
+        return self._client.upload("/runs/import", file, size=size, content_type="application/gzip")
 
     def signal(self, run_id: str, name: str, payload: Any, *, key: str | None) -> View:
         headers = {"Idempotency-Key": key} if key is not None else None
@@ -248,6 +264,17 @@ class OfStore:
     def fork(self, run_id: str, *, seq: int | None, patch: Mapping[str, Any], plan: bool) -> View:
         act = self._service.plan_fork if plan else self._service.fork
         return self._run(act(run_id, seq=seq, patch=patch))
+
+    def export(self, run_id: str) -> Iterator[bytes]:
+        pieces = self._service.export_run(run_id)
+        try:
+            while (piece := self._run(anext(pieces, None))) is not None:
+                yield piece
+        finally:
+            self._run(pieces.aclose())
+
+    def import_(self, file: BinaryIO) -> View:
+        return self._run(self._service.import_run(file))
 
     def signal(self, run_id: str, name: str, payload: Any, *, key: str | None) -> View:
         return self._run(self._service.signal(run_id, name, payload, idempotency_key=key))

@@ -5,7 +5,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 from urllib.parse import quote, urlencode, urlsplit
 
 from orchestrator.cli.exits import Exit, Refused, exit_of_status
@@ -14,6 +14,8 @@ from orchestrator.errors import Fault, OrchestratorError
 DEFAULT_URL = "http://127.0.0.1:8000"
 BASE = "/api/v1"
 TIMEOUT_SECONDS = 30.0
+UPLOAD_SECONDS = 600.0
+_PIECE_BYTES = 256 * 1024
 SILENCE_SECONDS_MAX = 60.0
 """A stream that says nothing for so long, not even that it lives, is lost."""
 
@@ -87,6 +89,31 @@ class Client:
         """Change something. Raises Unreachable, Answered."""
         return self._call("POST", path, body=json.dumps(body).encode(), headers=headers)
 
+    def download(self, path: str) -> Iterator[bytes]:
+        """What a resource answers, in pieces. Raises Unreachable, Answered."""
+        connection, answer = self._send("GET", path)
+        try:
+            while piece := answer.read(_PIECE_BYTES):
+                yield piece
+        except (OSError, http.client.HTTPException) as error:
+            raise Unreachable(self.url, _why(error)) from None
+        finally:
+            connection.close()
+
+    def upload(self, path: str, file: BinaryIO, *, size: int, content_type: str) -> Any:
+        """Send a file as it is. Raises Unreachable, Answered."""
+        headers = {"Content-Type": content_type, "Content-Length": str(size)}
+        connection, answer = self._send(
+            "POST", path, body=file, headers=headers, timeout_seconds=UPLOAD_SECONDS
+        )
+        try:
+            raw = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise Unreachable(self.url, _why(error)) from None
+        finally:
+            connection.close()
+        return self._decode(raw)
+
     def _call(
         self,
         method: str,
@@ -111,7 +138,7 @@ class Client:
         path: str,
         *,
         query: Mapping[str, Any] | None = None,
-        body: bytes | None = None,
+        body: bytes | BinaryIO | None = None,
         headers: Mapping[str, str] | None = None,
         timeout_seconds: float | None = None,
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
@@ -124,7 +151,7 @@ class Client:
         target += "?" + urlencode(given, doseq=True) if given else ""
         sent = {**self._headers, **(headers or {})}
         if body is not None:
-            sent["Content-Type"] = "application/json"
+            sent.setdefault("Content-Type", "application/json")
         try:
             connection.request(method, target, body=body, headers=sent)
             answer = connection.getresponse()

@@ -1,13 +1,18 @@
-"""`orchestrator runs fork`: another run from any point of this one, planned first."""
+"""`orchestrator runs fork | export | import`: another run from any point of this one, and runs as files."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+import contextlib
+import itertools
+import sys
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO
 
 import typer
 
 from orchestrator.cli import console
 from orchestrator.cli.app import Json
 from orchestrator.cli.console import expected_errors, say, say_json
+from orchestrator.cli.exits import Exit, Refused
 from orchestrator.cli.runs import RunId, Server, Store, connected, runs, say_run
 
 FORK_EXAMPLE = (
@@ -112,3 +117,94 @@ def _say_plan(plan: Mapping[str, Any]) -> None:
 def _row(title: str, one: Mapping[str, Any]) -> str:
     kept = f", keeps {', '.join(one['steps_kept'])}" if one["steps_kept"] else ""
     return f"  {title:12} {one['path']} ({one['effect']}{kept})"
+
+
+# --- runs as files ------------------------------------------------------------------------------------------------
+
+
+@runs.command(epilog="\b\nExample:  orchestrator runs export run_1m7q0 -o onboarding.run.jsonl.gz")
+def export(
+    run_id: RunId,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Where to [RUN.run.jsonl.gz]; - is standard output."
+        ),
+    ] = None,
+    server: Server = None,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Write a run into one file: its version, its journal, its values. Secrets that the server knows are hidden.
+
+    It opens elsewhere with `runs import`, to be looked at and forked.
+    """
+    with expected_errors(as_json=as_json):
+        path = output or Path(f"{run_id}.run.jsonl.gz")
+        size = 0
+        with connected(server, store) as at:
+            pieces = at.export(run_id)
+            first = next(pieces)  # before a file is made
+            with _opened(path) as file:
+                for piece in itertools.chain([first], pieces):
+                    file.write(piece)
+                    size += len(piece)
+        if str(path) == "-":
+            return
+        if as_json:
+            say_json({"run": run_id, "file": str(path), "bytes": size})
+        else:
+            say(console.clean(f"{run_id} is in {path} ({size:,} bytes)"))
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Generator[BinaryIO]:
+    """The file to write; it takes its name only once it is whole."""
+    if str(path) == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            yield file
+        part.replace(path)
+    except OSError as error:
+        raise Refused(f"{path} can't be written: {error.strerror}", exit=Exit.FAILED, code="file") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@runs.command("import", epilog="\b\nExample:  orchestrator runs import onboarding.run.jsonl.gz")
+def import_(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="What `runs export` wrote.", show_default=False)
+    ],
+    server: Server = None,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Read a run from a file, to be looked at and forked; it never goes on by itself.
+
+    The same file again is the same run. Nothing in the file is run, fetched or installed.
+    """
+    with expected_errors(as_json=as_json):
+        try:
+            opened = file.open("rb")
+        except OSError as error:
+            raise Refused(f"{file} can't be read: {error.strerror}", exit=Exit.USAGE, code="file") from None
+        with opened, connected(server, store) as at:
+            answer = at.import_(opened)
+        if as_json:
+            say_json(answer)
+            return
+        run = answer["run"]
+        known = "" if answer["created"] else ", where it had been before"
+        say(console.clean(f"{run['imported']['run']} is here as {run['id']}{known}"))
+        say(
+            console.clean(
+                f"  {run['workflow']} (version {run['version']}), {run['status']}, {run['seq']:,} events"
+            )
+        )
+        for one in answer["runs"][:-1]:
+            say(console.clean(f"  its parent {one['was']} is here as {one['id']}"))

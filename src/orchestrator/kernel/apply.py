@@ -265,7 +265,7 @@ def _run_started(state: RunState, event: RunStarted) -> None:
     state.workflow, state.version = event.workflow, event.version
     state.rules, state.format = event.rules, event.format
     state.request, state.parent, state.depth = event.request, event.parent, event.depth
-    state.labels = event.labels
+    state.labels, state.imported = event.labels, event.imported
     if event.input is not None:
         state.input = event.input
     state.created_at = event.at

@@ -22,6 +22,7 @@ from orchestrator.kernel.values import (
     ErrorInfo,
     ForkOrigin,
     Handover,
+    Imported,
     Origin,
     Parent,
     Payload,
@@ -66,7 +67,10 @@ class TaskEvent(Event, kw_only=True):
 
 
 class RunStarted(Event):
-    """The run exists. A fork's first event names its origin, and lists the tasks that it schedules anew."""
+    """The run exists. A fork's first event names its origin, and lists the tasks that it schedules anew.
+
+    `imported`: this journal was read from a file. It is looked at and forked, and never goes on by itself.
+    """
 
     run_id: str
     workflow: str
@@ -82,6 +86,7 @@ class RunStarted(Event):
     continues: Predecessor | None = None
     reopened: list[str] = []
     returned: list[str] = []
+    imported: Imported | None = None
     rules: int = RULES_VERSION
     format: int = JOURNAL_FORMAT
 

@@ -116,6 +116,11 @@ def _patch(turn: Turn, command: ForkRun, ways: dict[str, Way]) -> None:
         withdraw_cancelled(turn, task, spared=ways)
         turn.emit(
             TaskCompleted(
-                path=path, node=task.node, attempt=task.attempt, output=patch.output, arrivals=arrivals
+                path=path,
+                node=task.node,
+                attempt=task.attempt,
+                output=patch.output,
+                arrivals=arrivals,
+                compensate=turn.node(task.node).compensate,
             )
         )

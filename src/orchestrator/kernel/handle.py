@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from orchestrator.errors import Conflict
 from orchestrator.kernel import commands as c
 from orchestrator.kernel import doubts, forking, handover, runs, tasks
 from orchestrator.kernel.compensation import at_the_last_page
@@ -33,6 +34,11 @@ def handle(
         LimitExceeded: a limit of the run is reached.
         InternalError: a rule is broken; the state must be thrown away.
     """
+    if state.imported is not None and not isinstance(command, c.ForkRun):
+        raise Conflict(
+            f"run {state.run_id} was read from a file and stays as it is; fork it to go on from any of its events",
+            reason="run_imported",
+        )
     turn = Turn(state, definition, now_us, cancel_grace_us=cancel_grace_us)
     _RULES[type(command)](turn, command)
     if journal_is_full(state) and state.ending is None and state.tasks and state.status.live:

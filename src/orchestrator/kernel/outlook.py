@@ -202,7 +202,7 @@ def expected_rows(state: RunState, definition: Definition) -> list[Row]:
 
     The time of the budget's row is a guess where the run waits: too early is harmless, it is then set again.
     """
-    if not state.status.live:
+    if not state.moves:
         return []
     rows = [row for task in state.tasks.values() if (row := row_of(task)) is not None]
     rows += [row for row in (_grace_row(state), _budget_row(state, definition)) if row is not None]
@@ -305,6 +305,8 @@ def wakers_of(state: RunState) -> list[Waker]:
     """Everything that will move a live run on. Never empty for a live run: that is an invariant."""
     if not state.status.live:
         return []
+    if state.imported is not None:
+        return [Waker(kind="operator", reason="imported")]
     wakers: list[Waker] = []
     if state.paused:
         wakers.append(Waker(kind="operator", reason="paused"))

@@ -16,6 +16,7 @@ from orchestrator.kernel.values import (
     ErrorInfo,
     ForkOrigin,
     Handover,
+    Imported,
     Origin,
     Parent,
     Payload,
@@ -171,6 +172,7 @@ class RunState(Mutable):
         undo: visits with a compensation, by order of completion; emptied from the newest.
         continues: the run that this one goes on for. handover: the run that goes on for this one.
         carried_tasks: tasks that the runs before it in its chain have scheduled.
+        imported: the file that it came from; such a run is read and forked, and never goes on by itself.
         forks: how many forks lie between this run and the first of its line; part of the keys of variables.
         active_us: time that the run was queued or running, up to `active_since_us`.
     """
@@ -189,6 +191,7 @@ class RunState(Mutable):
     depth: int = 0
     request: str = ""
     forked_from: ForkOrigin | None = None
+    imported: Imported | None = None
     created_at: str = ""
     started_at: str = ""
     finished_at: str = ""
@@ -220,6 +223,11 @@ class RunState(Mutable):
     forks: int = 0
     active_us: int = 0
     active_since_us: int | None = None
+
+    @property
+    def moves(self) -> bool:
+        """Whether something may still happen to the run by itself: it is live, and its own."""
+        return self.status.live and self.imported is None
 
     # values and their readers
 

@@ -129,6 +129,19 @@ class ForkOrigin(Value, frozen=True):
     seq: int
 
 
+class Imported(Value, frozen=True):
+    """The file that a run came from: its id there, how many events it had, the file's hash, when it was read.
+
+    `parent` is the task that it was started by there.
+    """
+
+    run: str
+    seq: int
+    sha256: str
+    at: str = ""
+    parent: Parent | None = None
+
+
 class Chosen(Value, frozen=True):
     """One target of a decision; `label` where the node's `next_node` is a map."""
 

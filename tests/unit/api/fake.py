@@ -30,6 +30,7 @@ def run_view(run_id: str, **changed: Any) -> dict[str, Any]:
         "forked_from": None,
         "continues": None,
         "continued_as": None,
+        "imported": None,
         "compensation": None,
         "waiting_for": None,
         "seq": 3,

@@ -13,7 +13,7 @@ def index_of(state: RunState) -> RunIndex:
         workflow=state.workflow,
         version=state.version,
         status=state.status.value,
-        live=state.status.live,
+        live=state.moves,
         labels=state.labels,
         error=_error_text(state),
         created_us=microseconds(state.created_at),

@@ -11,7 +11,7 @@ from orchestrator.engine.views.explain import Pending, pending_of
 from orchestrator.kernel.outlook import Waker
 from orchestrator.kernel.state import Compensation, RunState, TaskState
 from orchestrator.kernel.status import TaskStatus
-from orchestrator.kernel.values import ErrorInfo, ForkOrigin, Parent
+from orchestrator.kernel.values import ErrorInfo, ForkOrigin, Imported, Parent
 
 WAKERS_MAX = 3
 ERROR_CHARACTERS_MAX = 2_000
@@ -41,6 +41,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     waiting: tuple[Pending, ...] = ()
     wakers: int = 0
     forked_from: ForkOrigin | None = None
+    imported: Imported | None = None
     parent: Parent | None = None
     compensation: Compensation | None = None
     continues: str | None = None
@@ -79,6 +80,7 @@ def summary_of(state: RunState) -> Summary:
         waiting=waiting,
         wakers=wakers,
         forked_from=state.forked_from,
+        imported=state.imported,
         parent=state.parent,
         compensation=state.compensation,
         continues=state.continues.run if state.continues is not None else None,
@@ -111,6 +113,7 @@ def _wakers(state: RunState) -> tuple[tuple[Pending, ...], int]:
     if not state.status.live:
         return (), 0
     plain = state.ready == len(state.tasks) and not state.paused and state.ending is None
+    plain = plain and state.imported is None
     if plain:
         first = list(islice(state.tasks.values(), WAKERS_MAX))
         if state.ready > WAKERS_MAX or all(t.error is None and t.doubt is None for t in first):

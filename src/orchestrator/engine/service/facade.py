@@ -6,7 +6,7 @@ The service does no work of its own: without a `Worker` on the same store, runs 
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -16,7 +16,10 @@ from orchestrator.engine.runs.ids import new_run_id
 from orchestrator.engine.service import health, inputs
 from orchestrator.engine.service.catalog import Catalog
 from orchestrator.engine.service.starting import Asked, start
+from orchestrator.engine.travel.exporting import export_run
 from orchestrator.engine.travel.forks import Forks, changes_of
+from orchestrator.engine.travel.importing import import_run
+from orchestrator.engine.travel.runfile import Limits
 from orchestrator.engine.views import runs as views
 from orchestrator.engine.views import tasks as task_views
 from orchestrator.engine.views import workflows as workflow_views
@@ -409,6 +412,30 @@ class Service:
         """
         row = await self._row(run_id)
         return await self._forks.plan(row, seq=seq, changes=changes_of(patch or {}))
+
+    # --- runs as files --------------------------------------------------------------------------------------------
+
+    async def export_run(self, run_id: str) -> AsyncGenerator[bytes]:
+        """The run as one file, as it stands now, in pieces: its version, journal and blobs, no secret in it.
+
+        Raises:
+            NotFound: there is no such run.
+        """
+        row = await self._row(run_id)
+        async for piece in export_run(self.engine, row):
+            if piece:
+                yield piece
+
+    async def import_run(self, file: BinaryIO, *, limits: Limits | None = None) -> View:
+        """A run from such a file (seekable): to be read and forked, never to go on by itself. Again: the same run.
+
+        Raises:
+            InvalidRunFile: what is wrong with it; nothing was kept.
+        """
+        made = await import_run(self.engine, file, namespace=self._namespace, limits=limits or Limits())
+        run = await self.get_run(made.runs[-1].run_id)
+        runs = [{"id": one.run_id, "was": one.was} for one in made.runs]
+        return {"run": run, "created": made.created, "runs": runs}
 
     # --- the rest -------------------------------------------------------------------------------------------------
 

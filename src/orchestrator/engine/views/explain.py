@@ -147,6 +147,8 @@ _Told = tuple[str, int, str]
 
 def _operator(pending: Pending, row: QueueRow | None, situation: Situation) -> _Told:
     waker = pending.waker
+    if waker.reason == "imported":
+        return "operator", 0, "Read from a file, and stays as it is; a fork goes on from any of its events"
     if waker.path is None:
         by = f" by {situation.hold.by}" if situation.hold.by else ""
         why = f": {words.shortened(situation.hold.reason)}" if situation.hold.reason else ""

@@ -82,7 +82,8 @@ def run_summary(
     if status is RunStatus.QUEUED and running:
         status = RunStatus.RUNNING
     waiting: View | None = None
-    if row.index.live:
+    imported = summary.imported
+    if row.index.live or (imported is not None and status.live):
         said = explain_pending(
             summary.waiting,
             status=status,
@@ -110,6 +111,9 @@ def run_summary(
         "continues": summary.continues,
         "continued_as": summary.continued_as,
         "compensation": compensation_view(summary.compensation),
+        "imported": None
+        if imported is None
+        else {"run": imported.run, "seq": imported.seq, "sha256": imported.sha256, "at": imported.at},
         "waiting_for": waiting,
         "seq": row.seq,
         "tasks": _counts(summary.tasks, running=len(running)),

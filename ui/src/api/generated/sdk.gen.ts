@@ -2,7 +2,7 @@
 
 import type { Client, ClientMeta, Options as Options2, RequestResult, ServerSentEventsResult, TDataShape } from './client';
 import { client } from './client.gen';
-import type { CancelRunData, CancelRunErrors, CancelRunResponses, CloseSessionData, CloseSessionResponses, DeleteWorkflowData, DeleteWorkflowErrors, DeleteWorkflowResponses, ExplainRunData, ExplainRunErrors, ExplainRunResponses, FollowRunData, FollowRunErrors, FollowRunResponse, FollowRunResponses, FollowRunsData, FollowRunsErrors, FollowRunsResponse, FollowRunsResponses, ForkRunData, ForkRunErrors, ForkRunResponses, GetHealthData, GetHealthResponses, GetReadinessData, GetReadinessErrors, GetReadinessResponses, GetRunData, GetRunErrors, GetRunResponses, GetRunStateData, GetRunStateErrors, GetRunStateResponses, GetSessionData, GetSessionResponses, GetSystemData, GetSystemErrors, GetSystemResponses, GetTaskData, GetTaskErrors, GetTaskResponses, GetWorkflowData, GetWorkflowErrors, GetWorkflowResponses, GetWorkflowSchemaData, GetWorkflowSchemaErrors, GetWorkflowSchemaResponses, GetWorkflowVersionData, GetWorkflowVersionErrors, GetWorkflowVersionResponses, ListNodeClassesData, ListNodeClassesErrors, ListNodeClassesResponses, ListOutboxData, ListOutboxErrors, ListOutboxResponses, ListRunsData, ListRunsErrors, ListRunsResponses, ListTasksData, ListTasksErrors, ListTasksResponses, ListWorkflowsData, ListWorkflowsErrors, ListWorkflowsResponses, ListWorkflowVersionsData, ListWorkflowVersionsErrors, ListWorkflowVersionsResponses, OpenSessionData, OpenSessionErrors, OpenSessionResponses, PauseRunData, PauseRunErrors, PauseRunResponses, PlanForkData, PlanForkErrors, PlanForkResponses, ReadJournalData, ReadJournalErrors, ReadJournalResponses, ResolveTaskData, ResolveTaskErrors, ResolveTaskResponses, ResumeRunData, ResumeRunErrors, ResumeRunResponses, RetryRunData, RetryRunErrors, RetryRunResponses, SaveWorkflowData, SaveWorkflowErrors, SaveWorkflowResponses, SignalRunData, SignalRunErrors, SignalRunResponses, StartRunData, StartRunErrors, StartRunResponses, ValidateWorkflowData, ValidateWorkflowErrors, ValidateWorkflowResponses } from './types.gen';
+import type { CancelRunData, CancelRunErrors, CancelRunResponses, CloseSessionData, CloseSessionResponses, DeleteWorkflowData, DeleteWorkflowErrors, DeleteWorkflowResponses, ExplainRunData, ExplainRunErrors, ExplainRunResponses, ExportRunData, ExportRunErrors, ExportRunResponses, FollowRunData, FollowRunErrors, FollowRunResponse, FollowRunResponses, FollowRunsData, FollowRunsErrors, FollowRunsResponse, FollowRunsResponses, ForkRunData, ForkRunErrors, ForkRunResponses, GetHealthData, GetHealthResponses, GetReadinessData, GetReadinessErrors, GetReadinessResponses, GetRunData, GetRunErrors, GetRunResponses, GetRunStateData, GetRunStateErrors, GetRunStateResponses, GetSessionData, GetSessionResponses, GetSystemData, GetSystemErrors, GetSystemResponses, GetTaskData, GetTaskErrors, GetTaskResponses, GetWorkflowData, GetWorkflowErrors, GetWorkflowResponses, GetWorkflowSchemaData, GetWorkflowSchemaErrors, GetWorkflowSchemaResponses, GetWorkflowVersionData, GetWorkflowVersionErrors, GetWorkflowVersionResponses, ImportRunData, ImportRunErrors, ImportRunResponses, ListNodeClassesData, ListNodeClassesErrors, ListNodeClassesResponses, ListOutboxData, ListOutboxErrors, ListOutboxResponses, ListRunsData, ListRunsErrors, ListRunsResponses, ListTasksData, ListTasksErrors, ListTasksResponses, ListWorkflowsData, ListWorkflowsErrors, ListWorkflowsResponses, ListWorkflowVersionsData, ListWorkflowVersionsErrors, ListWorkflowVersionsResponses, OpenSessionData, OpenSessionErrors, OpenSessionResponses, PauseRunData, PauseRunErrors, PauseRunResponses, PlanForkData, PlanForkErrors, PlanForkResponses, ReadJournalData, ReadJournalErrors, ReadJournalResponses, ResolveTaskData, ResolveTaskErrors, ResolveTaskResponses, ResumeRunData, ResumeRunErrors, ResumeRunResponses, RetryRunData, RetryRunErrors, RetryRunResponses, SaveWorkflowData, SaveWorkflowErrors, SaveWorkflowResponses, SignalRunData, SignalRunErrors, SignalRunResponses, StartRunData, StartRunErrors, StartRunResponses, ValidateWorkflowData, ValidateWorkflowErrors, ValidateWorkflowResponses } from './types.gen';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -322,6 +322,54 @@ export const listRuns = <ThrowOnError extends boolean = false>(options?: Options
         }
     ],
     url: '/api/v1/runs',
+    ...options
+});
+
+/**
+ * Import a run
+ *
+ * Read a run from a file that `GET .../export` made, here or elsewhere.
+ *
+ * It opens with its whole past: journal, tasks, state at any seq, forks. It never goes on by itself: all that can be
+ * done with it is to look at it and to fork it. Its id here comes from the file: the same file again is the same run.
+ */
+export const importRun = <ThrowOnError extends boolean = false>(options: Options<ImportRunData, ThrowOnError>): RequestResult<ImportRunResponses, ImportRunErrors, ThrowOnError> => (options.client ?? client).post<ImportRunResponses, ImportRunErrors, ThrowOnError>({
+    bodySerializer: null,
+    security: [
+        { scheme: 'bearer', type: 'http' },
+        { name: 'X-API-Key', type: 'apiKey' },
+        {
+            in: 'cookie',
+            name: 'orchestrator_session',
+            type: 'apiKey'
+        }
+    ],
+    url: '/api/v1/runs/import',
+    ...options,
+    headers: {
+        'Content-Type': 'application/gzip',
+        ...options.headers
+    }
+});
+
+/**
+ * Export a run
+ *
+ * The run as one file: its version, its journal, its values; of a fork the parents' too. Secrets are hidden.
+ *
+ * JSON Lines, gzip'd. An answer that ends early lacks the file's last line, and no import takes it.
+ */
+export const exportRun = <ThrowOnError extends boolean = false>(options: Options<ExportRunData, ThrowOnError>): RequestResult<ExportRunResponses, ExportRunErrors, ThrowOnError> => (options.client ?? client).get<ExportRunResponses, ExportRunErrors, ThrowOnError>({
+    security: [
+        { scheme: 'bearer', type: 'http' },
+        { name: 'X-API-Key', type: 'apiKey' },
+        {
+            in: 'cookie',
+            name: 'orchestrator_session',
+            type: 'apiKey'
+        }
+    ],
+    url: '/api/v1/runs/{run_id}/export',
     ...options
 });
 

@@ -514,6 +514,59 @@ export type Health = {
 };
 
 /**
+ * ImportAnswer
+ *
+ * What an import made.
+ */
+export type ImportAnswer = {
+    run: Run;
+    /**
+     * Created
+     *
+     * False: the same file had been imported before.
+     */
+    created: boolean;
+    /**
+     * Runs
+     *
+     * The run, last, and before it the parents that a fork needs.
+     */
+    runs: Array<RunOfFile>;
+};
+
+/**
+ * Imported
+ *
+ * The file that a run was read from. Such a run stays as it is; it can be looked at, and forked.
+ */
+export type Imported = {
+    /**
+     * Run
+     *
+     * Its id in the store that it comes from.
+     */
+    run: string;
+    /**
+     * Seq
+     *
+     * How many events it had; as long as there are fewer, the import isn't done.
+     */
+    seq: number;
+    /**
+     * Sha256
+     *
+     * Hash of the file's content.
+     */
+    sha256: string;
+    /**
+     * At
+     *
+     * RFC 3339 UTC with microseconds.
+     */
+    at: string;
+};
+
+/**
  * JournalEventPage
  */
 export type ItemsJournalEvent = {
@@ -1171,6 +1224,7 @@ export type Run = {
      * The run that goes on for this one.
      */
     continued_as: string | null;
+    imported: Imported | null;
     compensation: CompensationProgress | null;
     waiting_for: WaitingFor | null;
     /**
@@ -1232,6 +1286,24 @@ export type RunError = {
     details?: {
         [key: string]: unknown;
     } | null;
+};
+
+/**
+ * RunOfFile
+ *
+ * A journal of a run file, and the run that it is here.
+ */
+export type RunOfFile = {
+    /**
+     * Id
+     */
+    id: string;
+    /**
+     * Was
+     *
+     * Its id in the store that it comes from.
+     */
+    was: string;
 };
 
 /**
@@ -1344,6 +1416,7 @@ export type RunSummary = {
      * The run that goes on for this one.
      */
     continued_as: string | null;
+    imported: Imported | null;
     compensation: CompensationProgress | null;
     waiting_for: WaitingFor | null;
     /**
@@ -3036,6 +3109,134 @@ export type ListRunsResponses = {
 };
 
 export type ListRunsResponse = ListRunsResponses[keyof ListRunsResponses];
+
+export type ImportRunData = {
+    /**
+     * What `GET /runs/{run_id}/export` answers.
+     */
+    body: Blob | File;
+    path?: never;
+    query?: never;
+    url: '/api/v1/runs/import';
+};
+
+export type ImportRunErrors = {
+    /**
+     * Bad Request
+     */
+    400: Problem;
+    /**
+     * Unauthorized
+     */
+    401: Problem;
+    /**
+     * Forbidden
+     */
+    403: Problem;
+    /**
+     * Not Found
+     */
+    404: Problem;
+    /**
+     * Conflict
+     */
+    409: Problem;
+    /**
+     * Request Entity Too Large
+     */
+    413: Problem;
+    /**
+     * Unsupported Media Type
+     */
+    415: Problem;
+    /**
+     * Unprocessable Entity
+     */
+    422: Problem;
+    /**
+     * Too Many Requests
+     */
+    429: Problem;
+    /**
+     * Internal Server Error
+     */
+    500: Problem;
+    /**
+     * Service Unavailable
+     */
+    503: Problem;
+};
+
+export type ImportRunError = ImportRunErrors[keyof ImportRunErrors];
+
+export type ImportRunResponses = {
+    /**
+     * The same file had been imported before.
+     */
+    200: unknown;
+    /**
+     * Successful Response
+     */
+    201: ImportAnswer;
+};
+
+export type ImportRunResponse = ImportRunResponses[keyof ImportRunResponses];
+
+export type ExportRunData = {
+    body?: never;
+    path: {
+        /**
+         * Run Id
+         *
+         * The run's id.
+         */
+        run_id: string;
+    };
+    query?: never;
+    url: '/api/v1/runs/{run_id}/export';
+};
+
+export type ExportRunErrors = {
+    /**
+     * Unauthorized
+     */
+    401: Problem;
+    /**
+     * Forbidden
+     */
+    403: Problem;
+    /**
+     * Not Found
+     */
+    404: Problem;
+    /**
+     * Unprocessable Entity
+     */
+    422: Problem;
+    /**
+     * Too Many Requests
+     */
+    429: Problem;
+    /**
+     * Internal Server Error
+     */
+    500: Problem;
+    /**
+     * Service Unavailable
+     */
+    503: Problem;
+};
+
+export type ExportRunError = ExportRunErrors[keyof ExportRunErrors];
+
+export type ExportRunResponses = {
+    /**
+     * The run file.
+     */
+    200: Blob | File;
+};
+
+export type ExportRunResponse = ExportRunResponses[keyof ExportRunResponses];
 
 export type GetRunData = {
     body?: never;
