@@ -222,11 +222,11 @@ def _came_over_loopback(scope: Scope) -> bool:
 
 def _is_taken(scope: Scope, content_type: str) -> bool:
     """Whether a change may be sent as this. No type that a web page may send without asking first is among them."""
+    if is_json(content_type):
+        return True
     path = str(scope["path"]).rstrip("/")
     if path.endswith("/api/v1/runs/import"):
         return content_type.strip().lower() == "application/gzip"
-    if is_json(content_type):
-        return True
     return is_yaml(content_type) and path.endswith(("/api/v1/workflows", "/api/v1/workflows/validate"))
 
 
