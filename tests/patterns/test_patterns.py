@@ -367,6 +367,19 @@ async def test_32_cancelling_partial_join(workflow_lab: Lab) -> None:
     run.assert_succeeded({"by": ["a", "b"]}).assert_not_visited("c")
 
 
+async def test_33_generalised_and_join(workflow_lab: Lab) -> None:
+    run = await workflow_lab.start(pattern(33))
+    await run.signal("box", "b1")
+    await run.signal("box", "b2")
+    run.assert_not_visited("load")
+    await run.signal("truck", "t1")
+    run.assert_visited(load=1, gone=1)
+    assert run.outputs["load"] == {"loaded": {"box": "b1", "truck": "t1"}}
+    await run.signal("truck", "t2")
+    run.assert_succeeded().assert_visited(load=2, gone=2)
+    assert run.outputs["load"] == {"loaded": {"box": "b2", "truck": "t2"}}
+
+
 async def test_34_static_partial_join_for_multiple_instances(workflow_lab: Lab) -> None:
     run = await workflow_lab.start(pattern(34))
     await run.signal("reviewed", 1)

@@ -474,11 +474,13 @@ def _task_scheduled(state: RunState, event: TaskScheduled) -> None:
     taken: list[Arrival] = []
     if waiting:
         count = event.takes or (len(waiting) if event.join else 1)
-        taken = waiting[:count]
+        places = event.taken or range(min(count, len(waiting)))
+        taken = [waiting[place] for place in places]
         if len(taken) == len(waiting):
             state.arrivals = _without(state.arrivals, event.node)
         else:
-            del waiting[:count]
+            for place in reversed(places):
+                del waiting[place]
     task = TaskState(
         path=event.path,
         node=event.node,

@@ -244,6 +244,7 @@ class TaskScheduled(TaskEvent):
     late: the joins that ran while what led to this task was on its way to them: what it sends them is swallowed.
     outran: of a join by number, the open tasks that were still on their way to it, and are late for it from now on.
     outran_at: the joins at which arrivals wait that were on their way to it.
+    taken: the places of the arrivals that it takes, where these aren't the first.
     compensates: it takes no arrival but takes back what the task of this path did.
     """
 
@@ -256,6 +257,7 @@ class TaskScheduled(TaskEvent):
     late: list[str] = []
     outran: list[str] = []
     outran_at: list[str] = []
+    taken: list[int] = []
 
 
 class TaskStarted(TaskEvent):

@@ -18,6 +18,7 @@ from orchestrator.kernel.joins import (
     hold_back,
     late_of,
     next_join,
+    oldest_of_each,
     rest_of_round,
     swallow_late,
     unsatisfied,
@@ -86,6 +87,10 @@ def _settle_a_join(turn: Turn) -> bool:
             rest = rest_of_round(turn, node.id)
             if _schedule(turn, node, turn.state.arrivals[node.id][: node.join.wants], rest) is not None:
                 drop_rest(turn, node.id, rest)
+        case Verdict.RUN if node.join.kind is JoinKind.ONE_OF_EACH:
+            waiting = turn.state.arrivals[node.id]
+            places = oldest_of_each(waiting)
+            _schedule(turn, node, [waiting[place] for place in places], places=places)
         case Verdict.RUN:
             _schedule(turn, node, turn.state.arrivals[node.id])
     return True
@@ -99,11 +104,16 @@ def _by_source(arrivals: Sequence[Arrival]) -> dict[str, list[Origin]]:
 
 
 def _schedule(
-    turn: Turn, node: NodeDefinition, arrivals: Sequence[Arrival], rest: Rest = NO_REST
+    turn: Turn,
+    node: NodeDefinition,
+    arrivals: Sequence[Arrival],
+    rest: Rest = NO_REST,
+    *,
+    places: Sequence[int] = (),
 ) -> TaskState | None:
-    """One task for the node, which takes these arrivals; `rest` is what is late for it from now on.
+    """One task for the node, which takes these arrivals: the first ones, or those at `places`.
 
-    None if a limit of the run is reached: then the run begins to stop.
+    `rest` is what is late for it from now on. None if a limit of the run is reached: then the run begins to stop.
     """
     state = turn.state
     spent = state.carried_tasks + state.counts.total
@@ -131,6 +141,7 @@ def _schedule(
             late=late_of(turn.definition.graph, node.id, arrivals),
             outran=rest.tasks,
             outran_at=rest.joins,
+            taken=list(places),
         )
     )
     return state.tasks[path]

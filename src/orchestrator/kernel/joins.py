@@ -126,7 +126,7 @@ def _blockers(turn: Turn, join: str, waiting: Sequence[str]) -> Sequence[str] | 
         blockers = _rest_of_last_round(state, graph, join, waiting)
         if blockers is None or blockers:
             return blockers
-    if rule.kind is JoinKind.COUNT and len(state.arrivals[join]) >= rule.wants:
+    if rule.kind is not JoinKind.ALL and not lacks(turn.definition, join, state.arrivals[join]):
         return ()
     if _live_can_come(state, graph, join):
         return None
@@ -150,8 +150,8 @@ def _rest_of_last_round(
 
 def _verdict(turn: Turn, join: str) -> Verdict:
     state, rule = turn.state, turn.node(join).join
-    if rule.kind is JoinKind.COUNT:
-        return Verdict.RUN if len(state.arrivals[join]) >= rule.wants else Verdict.FAIL
+    if rule.kind is not JoinKind.ALL:
+        return Verdict.FAIL if lacks(turn.definition, join, state.arrivals[join]) else Verdict.RUN
     return Verdict.HOLD if state.set_aside and failed_before(turn, join) else Verdict.RUN
 
 
@@ -189,6 +189,23 @@ def failed_before(turn: Turn, join: str) -> list[str]:
         if task.status is TaskStatus.FAILED
         and any(can_come(graph, task.node, task.late, node) for node in (join, *held))
     ]
+
+
+def lacks(definition: Definition, join: str, arrivals: Sequence[Arrival]) -> bool:
+    """Whether a join by number, or one of each, has too few arrivals yet."""
+    rule = definition.nodes[join].join
+    if rule.kind is JoinKind.COUNT:
+        return len(arrivals) < rule.wants
+    came = {arrival.source for arrival in arrivals}
+    return not came.issuperset(definition.graph.ways_in[join])
+
+
+def oldest_of_each(arrivals: Sequence[Arrival]) -> list[int]:
+    """The places of the first arrival from each source, in order."""
+    first: dict[str, int] = {}
+    for place, arrival in enumerate(arrivals):
+        first.setdefault(arrival.source, place)
+    return list(first.values())
 
 
 def hold_back(turn: Turn, join: str) -> None:
@@ -255,20 +272,25 @@ def withdraw_cancelled(turn: Turn, task: TaskState, *, spared: Collection[str] =
 
 def unsatisfied(turn: Turn, join: str, task: TaskState) -> ErrorInfo:
     """Why a join by number fails, whose task has taken all that came."""
-    wants = turn.node(join).join.wants
-    message = f"`{join}` waits for {wants} arrivals; {_taken(task)} came, and nothing more can come"
+    rule = turn.node(join).join
+    what = f"{rule.wants} arrivals" if rule.kind is JoinKind.COUNT else "an arrival from each way in"
+    message = f"`{join}` waits for {what}; {_taken(task)} came, and nothing more can come"
     return ErrorInfo(type=UNSATISFIED, message=message, retryable=False, path=task.path, node=join, attempt=1)
 
 
 def _lacked_arrivals(definition: Definition, task: TaskState) -> bool:
     """Whether the task is that of a join that failed for want of arrivals: a retry must not run it."""
     node = definition.nodes.get(task.node)
-    return (
-        node is not None
-        and node.join.kind is JoinKind.COUNT
-        and task.previous.sources is not None
-        and _taken(task) < node.join.wants
-    )
+    sources = task.previous.sources
+    if node is None or sources is None:
+        return False
+    match node.join.kind:
+        case JoinKind.COUNT:
+            return _taken(task) < node.join.wants
+        case JoinKind.ONE_OF_EACH:
+            return any(way not in sources for way in definition.graph.ways_in[node.id])
+        case _:
+            return False
 
 
 def _taken(task: TaskState) -> int:

@@ -300,7 +300,7 @@ class _Checker:
     def _check_joins(self, graph: Graph) -> None:
         """A join that waits for more arrivals than can come would fail in every run."""
         rules = {node: join_rule(written.join) for node, written in self.document.nodes.items()}
-        on_each = {node for node, rule in rules.items() if rule.kind is JoinKind.EACH}
+        on_each = {node for node, rule in rules.items() if rule.kind in (JoinKind.EACH, JoinKind.ONE_OF_EACH)}
         for node, rule in rules.items():
             if rule.kind is not JoinKind.COUNT or self._lost or node not in graph.reachable:
                 continue

@@ -306,8 +306,10 @@ def _compile_node(
 
 
 def waits_for_others(rule: JoinRule, graph: Graph, node: str) -> bool:
-    """Whether arrivals at the node wait: for a count they do, however many ways in there are."""
-    return rule.kind is JoinKind.COUNT or (rule.kind is JoinKind.ALL and graph.is_join(node))
+    """Whether arrivals at the node wait: for a count (or one of each) they do, however many ways in there are."""
+    return rule.kind in (JoinKind.COUNT, JoinKind.ONE_OF_EACH) or (
+        rule.kind is JoinKind.ALL and graph.is_join(node)
+    )
 
 
 def compile_when(

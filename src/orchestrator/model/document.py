@@ -129,11 +129,11 @@ class NodeDocument(_Document):
         None, description='The ids that a deciding node may choose from; `["*"]` means any node.'
     )
     when: str | bool | None = Field(None, description="An expression; if false, the node is skipped.")
-    join: Literal["all", "any", "each"] | JoinCount | JoinDocument | None = Field(
+    join: Literal["all", "any", "each", "one_of_each"] | JoinCount | JoinDocument | None = Field(
         None,
         description="How a node with several ways in waits: `all` (default) for everything that can still come, `any` "
-        "for the first arrival, a number for that many, an object to say what becomes of the rest; `each` runs on "
-        "every arrival.",
+        "for the first arrival, a number for that many, an object to say what becomes of the rest, `one_of_each` for "
+        "one from each way in; `each` runs on every arrival.",
     )
     cancels: list[NodeId] | None = Field(
         None, description="Nodes whose live tasks are withdrawn when this node completes."

@@ -7,11 +7,15 @@ from orchestrator.model.document import JoinDocument
 
 
 class JoinKind(StrEnum):
-    """`all` waits for what can still come, `count` for a number of arrivals, `each` for nothing."""
+    """`all` waits for what can still come, `count` for a number of arrivals, `each` for nothing.
+
+    `one_of_each` waits for an arrival from each way in, takes one of each, and leaves the rest for the next time.
+    """
 
     ALL = "all"
     COUNT = "count"
     EACH = "each"
+    ONE_OF_EACH = "one_of_each"
 
 
 class JoinRule(NamedTuple):
@@ -31,8 +35,8 @@ def join_rule(written: str | int | JoinDocument | None) -> JoinRule:
             return JoinRule(JoinKind.COUNT, written)
         case "any":
             return JoinRule(JoinKind.COUNT, 1)
-        case "each":
-            return JoinRule(JoinKind.EACH)
+        case "each" | "one_of_each":
+            return JoinRule(JoinKind(written))
         case _:
             return JoinRule()
 
@@ -42,7 +46,7 @@ def join_written(rule: JoinRule) -> Any:
     match rule.kind:
         case JoinKind.ALL:
             return None
-        case JoinKind.EACH:
-            return "each"
+        case JoinKind.EACH | JoinKind.ONE_OF_EACH:
+            return rule.kind.value
         case JoinKind.COUNT:
             return {"count": rule.wants, **({"rest": "cancel"} if rule.cancel_rest else {})}

@@ -30,7 +30,7 @@ from orchestrator.model.pointers import join_pointer
 
 PLACEHOLDER = "\0"
 """Stands where a name is missing; no document can hold it."""
-_JOINS = ("all", "any", "each")
+_JOINS = ("all", "any", "each", "one_of_each")
 _LABEL_LENGTH_MAX = 128
 _WAY = re.compile(
     r"^/start_at|^/nodes/[^/]*(?:/(?:next_node|routes|on_error|compensate|class).*)?$", re.DOTALL

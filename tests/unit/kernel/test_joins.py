@@ -430,3 +430,25 @@ def test_a_cancelled_run_with_branches_ends_as_cancelled() -> None:
 
 def test_a_join_at_the_start_of_a_run_starts_at_once() -> None:
     assert started(run_of({"a": {"join": "any"}}).definition).open == ["a"]
+
+
+def test_one_of_each_takes_the_oldest_of_each_way_and_fails_what_is_left_over() -> None:
+    run = run_of(
+        {
+            "fork": {"next_node": ["x", "y", "b"]},
+            "x": {"next_node": "a"},
+            "y": {"next_node": "a"},
+            "a": {"join": "each", "next_node": "j"},
+            "b": {"next_node": "j"},
+            "j": {"join": "one_of_each", "on_error": "left"},
+            "left": {},
+        }
+    )
+    run.complete("fork")
+    for path in ("x", "y", "a", "a@2"):
+        run.complete(path)
+    assert run.open == ["b"]
+    run.complete("b")
+    assert run.previous("j") == {"a": "a", "b": "b"}
+    assert run.last(e.TaskFailed).error.type == UNSATISFIED
+    assert run.open == ["j", "left"]

@@ -127,7 +127,7 @@ def draw_node(rng: random.Random, names: list[str]) -> dict[str, Any]:
     if rng.random() < 0.35:
         count = rng.choice([1, 2, 2, 3])
         node["join"] = rng.choice(
-            ["any", "each", count, {"count": count, "rest": "cancel"}, {"count": count}]
+            ["any", "each", "one_of_each", count, {"count": count, "rest": "cancel"}, {"count": count}]
         )
     if rng.random() < 0.1:
         node["cancels"] = some

@@ -117,7 +117,7 @@ def test_a_budget_field_of_later_is_refused_in_words(field: str) -> None:
 @pytest.mark.parametrize(
     ("join", "pointer", "words"),
     [
-        ("al", "/join", "`join` is one of `all`, `any`, `each`, a number, or"),
+        ("al", "/join", "`join` is one of `all`, `any`, `each`, `one_of_each`, a number, or"),
         (0, "/join", "`join` is a whole number from 1 to 1,000,000, and this is 0"),
         (1.5, "/join", "and this is 1.5"),
         (True, "/join", "`join` is one of"),
