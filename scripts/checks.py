@@ -24,7 +24,9 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 PARALLEL = ("--numprocesses", "2")
 CHECK_PATHS = ("tests/unit", "tests/conformance")
-FUZZ_PATHS = ("tests/unit", "tests/model", "tests/simulation")
+FUZZ_PATHS = ("tests/unit", "tests/model", "tests/simulation", "tests/e2e/test_api_schemathesis.py")
+# Requests per route that schemathesis makes, each with and without the key.
+API_EXAMPLES = {"ci": "100", "fuzz": "2000"}
 
 # Package of Debian, and the program that shows that it is there already.
 SYSTEM_PACKAGES = {"redis-server": "redis-server", "chromium": "chromium", "postgresql": "postgres"}
@@ -79,6 +81,8 @@ def fuzz(extra: list[str]) -> list[str]:
 def tests(chosen: Sequence[str], *, profile: str, **environment: str) -> list[str]:
     """One run of pytest; with a Hypothesis profile of tests/conftest.py."""
     environment["HYPOTHESIS_PROFILE"] = profile
+    if profile in API_EXAMPLES:
+        environment.setdefault("ORCHESTRATOR_TESTS_API_EXAMPLES", API_EXAMPLES[profile])
     passed = step("tests", [sys.executable, "-m", "pytest", *chosen], environment)
     return [] if passed else ["tests"]
 
@@ -137,8 +141,8 @@ def step(name: str, command: Sequence[str], environment: dict[str, str] | None =
 
 
 def existing(paths: Sequence[str]) -> list[str]:
-    """The folders that hold tests by now."""
-    return [path for path in paths if any((ROOT / path).rglob("test_*.py"))]
+    """The folders that hold tests by now, and the files that are there."""
+    return [path for path in paths if (ROOT / path).is_file() or any((ROOT / path).rglob("test_*.py"))]
 
 
 def system_packages() -> None:

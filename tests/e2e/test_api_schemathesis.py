@@ -83,7 +83,7 @@ def test_what_is_there_answers_as_described_too(case: Case, server: ApiServer, r
 
 
 @SCHEMA.parametrize()
-@settings(max_examples=max(3, EXAMPLES // 10), deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=SLOW)
 def test_without_the_key_nothing_is_done(case: Case, server: ApiServer) -> None:
     response = case.call(base_url=server.url, timeout=20)
     case.validate_response(response, checks=[checks.not_a_server_error])

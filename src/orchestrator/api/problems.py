@@ -27,6 +27,7 @@ log = logging.getLogger("orchestrator.api")
 
 MEDIA_TYPE = "application/problem+json"
 ERRORS_SHOWN_MAX = 1000
+NAME_SHOWN_MAX = 200
 
 
 class Refusal(Exception):
@@ -218,20 +219,26 @@ def from_http(error: HTTPException, *, path: str, method: str) -> Response:
 
 
 def faults_of(details: Sequence[ErrorDetails], *, base: str = "") -> list[errors.Fault]:
-    """Pydantic's complaints as faults with pointers; they never repeat the value that was sent."""
+    """Pydantic's complaints as faults with pointers; they never repeat the value that was sent, nor all of a long name."""
     found: list[errors.Fault] = []
     for detail in details[:ERRORS_SHOWN_MAX]:
         # The last step of a complaint about a key of a map is the marker "[key]"; the pointer ends at the map's entry.
-        steps = [step for step in detail["loc"] if step != "[key]"]
+        steps = [_shortened(step) for step in detail["loc"] if step != "[key]"]
         found.append(
             errors.Fault(pointer=join_pointer(base, *steps), code=detail["type"], message=_sentence(detail))
         )
     return found
 
 
+def _shortened(step: int | str) -> int | str:
+    if isinstance(step, int) or len(step) <= NAME_SHOWN_MAX:
+        return step
+    return step[:NAME_SHOWN_MAX] + "…"
+
+
 def _sentence(detail: ErrorDetails) -> str:
     if detail["type"] == "extra_forbidden":
-        return f"unknown field `{detail['loc'][-1]}`"
+        return f"unknown field `{_shortened(detail['loc'][-1])}`"
     if detail["type"] == "missing":
         return f"`{detail['loc'][-1]}` is missing"
     text = detail["msg"]

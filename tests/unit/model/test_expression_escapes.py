@@ -232,7 +232,86 @@ secrets[secrets.TOKEN]
 secrets or 1
 secrets is mapping
 (secrets | items)[0]
+(input | items)[0].__class__
+input | tojson | attr('__class__')
+input | list | first | attr('format')
+(input.list | first).__class__.__base__
+[input.email] | map('replace', 'a', 'b') | first | attr('x')
+input.list | map(attribute='__index__')
+input.list | map('string') | map(attribute='format')
+input.list | reverse.__call__
+input | dictsort
+input | items | attr('gi_frame')
+input | default(input.__class__)
+input.missing | default(lipsum.__globals__)
+input.list | sum(start=cycler)
+input.list | sort(key=len)
+input.list | unique(attribute='__class__')
+input.list | min(attribute='__class__')
+input.email | replace('a', request)
+input.email | split(namespace)
+input.email | truncate(joiner)
+input.email | fromjson(object_hook=dict)
+'[1' | fromjson
+'{"__class__": 1' | fromjson
+'{"a": 1}' | fromjson(cls=object)
+input.email | datetime('%s' % 1)
+now | add_time(input.__class__)
+now | date(tz='/etc/passwd')
+input.list[input.__len__()]
+input.list[(1).__index__()]
+input.list['__getitem__'](0)
+input['email']['upper']()
+input['list']['pop']()
+input.list.pop.__self__
+nodes | map(attribute='__globals__')
+nodes['__proto__'].x
+nodes.constructor
+nodes.constructor.constructor('return this')()
+input.__proto__
+input.constructor
+this
+process.env
+require('os')
+''.constructor.constructor('alert(1)')()
+${input}
+${{input}}
+#set($x = 1)
+{{ input }}
+<% input %>
+%{input}
+input|attr("\\x5f\\x5fclass\\x5f\\x5f")
+input["\\N{LOW LINE}\\N{LOW LINE}class"]
+''["\uff3f\uff3fclass\uff3f\uff3f"]
+input.＿＿class＿＿
+ｉnput.__class__
+input.__ｃlass__
+__debug__
+__name__
+__file__
+__loader__.load_module('os')
+exit()
+quit
+credits
+copyright.__init__.__globals__
+Ellipsis
+NotImplemented
+undefined.__class__
+missing.__class__
 """.strip().splitlines()
+
+
+# Names of attributes where only keys are looked up: the answer is data, and of no Python object.
+TO_MERE_DATA: dict[str, Any] = {
+    "['{0.__class__}'] | map('format', 'none')": ["none"],
+    "input.list | batch(2) | map('append', 1)": [1, 1],
+    "input.list | selectattr('__len__')": [],
+    "input.list | rejectattr('real.__class__')": [1, 2, 3],
+    "input.list | map(attribute='__class__', default='none') | unique": ["none"],
+    "input.missing | default('__class__')": "__class__",
+    "'{{ input.__class__ }}'": "{{ input.__class__ }}",
+    "'%s{0.__class__}' ~ 1": "%s{0.__class__}1",
+}
 
 
 def _nested(opening: str, closing: str, count: int) -> str:
@@ -374,8 +453,13 @@ def test_burning_time_or_memory_is_refused_in_words(expression: str) -> None:
     assert len(words) < 2_000
 
 
+@pytest.mark.parametrize(("expression", "value"), TO_MERE_DATA.items(), ids=TO_MERE_DATA.keys())
+def test_a_name_of_an_attribute_gives_mere_data(expression: str, value: Any) -> None:
+    assert compile_value("{{ " + expression + " }}").evaluate(SCOPE) == value
+
+
 def test_there_are_enough_kinds() -> None:
-    assert len(set(TO_PYTHON_OBJECTS)) + len(TO_BURN) >= 250
+    assert len(set(TO_PYTHON_OBJECTS)) + len(TO_BURN) + len(TO_MERE_DATA) >= 300
 
 
 def test_a_python_object_in_the_scope_gives_nothing_away() -> None:
