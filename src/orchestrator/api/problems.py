@@ -219,7 +219,7 @@ def from_http(error: HTTPException, *, path: str, method: str) -> Response:
 
 
 def faults_of(details: Sequence[ErrorDetails], *, base: str = "") -> list[errors.Fault]:
-    """Pydantic's complaints as faults with pointers; they never repeat the value that was sent, nor all of a long name."""
+    """Pydantic's complaints as faults with pointers; they never repeat a value, nor all of a long name."""
     found: list[errors.Fault] = []
     for detail in details[:ERRORS_SHOWN_MAX]:
         # The last step of a complaint about a key of a map is the marker "[key]"; the pointer ends at the map's entry.
