@@ -60,17 +60,38 @@ def client(found: Server) -> Iterator[httpx2.Client]:
         yield client
 
 
+class Runs:
+    """A run that all of it is done to, and the next one once that is over. None of them may hang, whatever is sent."""
+
+    def __init__(self, client: httpx2.Client) -> None:
+        self.client = client
+        self.made = [start(client, "waiting")]
+
+    def live(self) -> str:
+        view = self.client.get(f"/runs/{self.made[-1]}").json()
+        if view["status"] in ("cancelling", "succeeded", "failed", "cancelled"):
+            self.made.append(start(self.client, "waiting"))
+        return self.made[-1]
+
+    def end(self) -> None:
+        for run in self.made:
+            self.client.post(f"/runs/{run}/resume", json={})
+            self.client.post(f"/runs/{run}/signals/go", json={"payload": 1})
+            assert until_over(self.client, run)["status"] in ("succeeded", "cancelled")
+
+
 @pytest.fixture(scope="module")
-def run(found: Server) -> Iterator[str]:
-    """A run that all of it is done to; it must not hang, whatever is sent."""
+def runs(found: Server) -> Iterator[Runs]:
     with found.client() as client:
-        run = start(client, "waiting")
-        yield run
-        if client.get(f"/runs/{run}").json()["status"] in ("paused",):
-            client.post(f"/runs/{run}/resume", json={})
-        client.post(f"/runs/{run}/signals/go", json={"payload": 1})
-        assert until_over(client, run)["status"] in ("succeeded", "cancelled")
+        runs = Runs(client)
+        yield runs
+        runs.end()
         assert client.get(f"{found.url}/readyz").status_code == 200
+
+
+@pytest.fixture
+def run(runs: Runs) -> str:
+    return runs.live()
 
 
 def address(path: str, run: str) -> str:
@@ -189,16 +210,13 @@ VALUES: dict[str, bytes] = {
     ],
 )
 def test_a_field_takes_a_value_whole_or_refuses_it(
-    path: str, field: str, case: str, client: httpx2.Client
+    path: str, field: str, case: str, client: httpx2.Client, run: str
 ) -> None:
-    run = start(client, "waiting")
     body = b'{"' + field.encode() + b'": ' + VALUES[case] + b"}"
     answer = client.post(address(path, run), content=body, headers=JSON)
     answered(answer, path=path)
     if answer.status_code == 201 and path.endswith("/runs") and field == "input":
         assert client.get(f"/runs/{answer.json()['id']}").json()["input"] == json.loads(VALUES[case])
-    client.post(f"/runs/{run}/cancel", json={})
-    assert until_over(client, run)["status"] in ("cancelled", "succeeded")
 
 
 @pytest.mark.parametrize("case", VALUES)
