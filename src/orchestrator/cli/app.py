@@ -258,6 +258,32 @@ def validate(
     raise typer.Exit(code)
 
 
+@app.command("import", epilog="\b\nExample:  orchestrator import exported.json --output workflow.json")
+def import_(
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="A workflow that n8n exported; - reads it from stdin.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write the document there [stdout]."),
+    ] = None,
+    nodes: Nodes = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Make a document of a workflow that n8n exported, as far as there are classes, and list what isn't mapped.
+
+    What isn't mapped stays in the document, where the check refuses it at its place. Exit code: 0 if the document can
+    be saved as it is, else 1.
+    """
+    with expected_errors(as_json=as_json):
+        settings = _load(config, nodes)
+        from orchestrator.cli import importing
+
+        code = importing.import_n8n(file, settings, output=output, as_json=as_json)
+    raise typer.Exit(code)
+
+
 @app.command("nodes", epilog="\b\nExample:  orchestrator nodes WaitNode")
 def nodes_(
     name: Annotated[
