@@ -253,6 +253,27 @@ def test_a_document_may_be_yaml_and_its_faults_name_lines(terminal: Terminal) ->
     assert terminal.json("run", "good.yaml", "--quiet")["output"] == {"on": "yes"}
 
 
+def test_an_export_of_n8n_becomes_a_document_and_what_is_not_mapped_is_listed(terminal: Terminal) -> None:
+    nodes = [
+        {"name": "Begin", "type": "n8n-nodes-base.manualTrigger", "typeVersion": 1, "parameters": {}},
+        {"name": "Pass", "type": "n8n-nodes-base.noOp", "typeVersion": 1, "parameters": {}},
+    ]
+    ways = {"Begin": {"main": [[{"node": "Pass", "type": "main", "index": 0}]]}}
+    (terminal.folder / "good.json").write_text(json.dumps({"name": "g", "nodes": nodes, "connections": ways}))
+    code, _, said = terminal.run("import", "good.json", "--output", "made.json")
+    assert (code, "it can be saved as it is" in said) == (0, True)
+    assert terminal.json("run", "made.json", "--quiet", "--input", "[1]")["output"] == [1]
+    nodes[1]["type"] = "n8n-nodes-base.httpRequest"
+    (terminal.folder / "bad.json").write_text(json.dumps({"name": "b", "nodes": nodes, "connections": ways}))
+    code, out, said = terminal.run("import", "bad.json")
+    assert code == 1
+    assert json.loads(out)["nodes"]["Pass"]["class"] == "n8n.httpRequest"
+    assert "no class: Pass (`Pass`): there is no class for `httpRequest`" in said
+    code, out, _ = terminal.run("import", "bad.json", "--json")
+    report = json.loads(out)
+    assert (code, report["valid"], report["findings"][0]["kind"]) == (1, False, "class")
+
+
 def test_nodes_lists_the_library_and_what_was_named(terminal: Terminal) -> None:
     names = [one["name"] for one in terminal.json("nodes", "--nodes", "nodes.py")["items"]]
     assert {"StartNode", "RouteUserByTypeNode", "slow"} <= set(names)

@@ -1,4 +1,4 @@
-"""Importing from n8n: what maps means the same, what doesn't is listed and refused at its place. All exports are ours."""
+"""Importing from n8n: what maps means the same, what doesn't is listed and refused. All exports are made here."""
 
 import json
 from typing import Any

@@ -407,7 +407,7 @@ def _warm() -> None:
 
 
 def refused_within_time(expression: str) -> str:
-    """The words of the refusal; the fastest of four, since the machine does other things too.
+    """The words of the refusal; the fastest of eight, since the machine does other things too.
 
     The garbage collector looks at all that other tests left in the process; that is no part of what is measured.
     Nor is the depth of the test runner's own stack: where the hot call happens to cross the end of a chunk of CPython's
@@ -416,7 +416,7 @@ def refused_within_time(expression: str) -> str:
     fastest, words = float("inf"), ""
     gc.disable()
     try:
-        for attempt in range(4):
+        for attempt in range(8):
             seconds, words = _deeper(attempt * 25, expression)
             fastest = min(fastest, seconds)
             if fastest < SECONDS_MAX:
