@@ -248,6 +248,22 @@ async def test_what_is_not_mapped_is_listed_kept_and_refused_at_its_place(workfl
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(("version", "back"), [(3, 1), (1, 0)])
+async def test_a_loop_over_items_keeps_its_exit(workflow_lab: Lab, version: int, back: int) -> None:
+    ports: list[list[str]] = [[], []]
+    ports[back] = ["Work"]
+    exported = export(
+        TRIGGER, node("Loop", "splitInBatches", version=version), node("Work", "noOp"),
+        ways={"Begin": [["Loop"]], "Loop": ports[: back + 1], "Work": [["Loop"]]},
+    )  # fmt: skip
+    imported = import_workflow(exported)
+    assert kinds(imported) == [("Loop", "class")]
+    assert imported.document["nodes"]["Loop"]["next_node"] == {"loop": "Work", "done": "end"}
+    with pytest.raises(DefinitionError) as refused:
+        await workflow_lab.save(imported.document)
+    assert [fault.pointer for fault in refused.value.faults] == ["/nodes/Loop/class"]
+
+
 def test_older_forms_of_parameters_are_read_too() -> None:
     old_if = {"conditions": {"number": [{"value1": "={{ $json.n }}", "operation": "larger", "value2": 3}]}}
     old_set = {"values": {"string": [{"name": "a.b", "value": "x"}], "number": [{"name": "n", "value": 1}]},

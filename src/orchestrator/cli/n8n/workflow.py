@@ -15,6 +15,8 @@ from orchestrator.errors import UsageError
 from orchestrator.model.plain import is_array, is_dict
 
 NODES_MAX = 5_000
+LOOP = "splitInBatches"
+"""It has no class, but two ways out: without the one for when the items are done, its loop would have no exit."""
 _NOT_IN_IDS = re.compile(r"[^A-Za-z0-9_.:-]+", re.ASCII)
 _KEPT = (
     "type",
@@ -294,6 +296,9 @@ class _Import:
 
     def _next(self, node: _Node) -> Any:
         labels = node.mapped.ports if node.mapped is not None else None
+        if node.kind == LOOP:
+            later: Any = node.written.get("typeVersion", 1)
+            labels = ["done", "loop"] if isinstance(later, int | float) and later >= 3 else ["loop", "done"]
         if labels is None:
             if node.mapped is None and len([ends for ends in node.ways.values() if ends]) > 1:
                 return {str(place): _one(ends) for place, ends in node.ways.items() if ends}
