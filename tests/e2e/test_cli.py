@@ -254,7 +254,7 @@ def test_a_document_may_be_yaml_and_its_faults_name_lines(terminal: Terminal) ->
 
 
 def test_an_export_of_n8n_becomes_a_document_and_what_is_not_mapped_is_listed(terminal: Terminal) -> None:
-    nodes = [
+    nodes: list[dict[str, Any]] = [
         {"name": "Begin", "type": "n8n-nodes-base.manualTrigger", "typeVersion": 1, "parameters": {}},
         {"name": "Pass", "type": "n8n-nodes-base.noOp", "typeVersion": 1, "parameters": {}},
     ]
