@@ -102,7 +102,11 @@ class World:
         self.store = MemoryStore(now_us=loop.now_us)
         self.audit = Audit()
         self.ledger = Ledger()
-        self.ledger.is_alive = lambda name: all(process.name != name for process in self.killed)
+        self.robbed: set[str] = set()
+        """Workers whose registration was taken while they worked: until they notice, another may have their tasks."""
+        self.ledger.is_alive = lambda name: (
+            name not in self.robbed and all(process.name != name for process in self.killed)
+        )
         self.registry = build_registry(self.ledger, random.Random(self.rng.getrandbits(64)))
         self.outcome = Outcome()
         self.rate = self.rng.choice([0.0, 0.02, 0.1])
@@ -151,7 +155,9 @@ class World:
             self.freeze_one()
         elif draw < 0.5:
             # Leases end while a process works; it goes on, and knows nothing of that.
-            await self.store.forget_worker(self.rng.choice(self.processes).name, lost=True)
+            name = self.rng.choice(self.processes).name
+            self.robbed.add(name)
+            await self.store.forget_worker(name, lost=True)
         elif draw < 0.54:
             process = self.processes.pop(self.rng.randrange(len(self.processes)))
             await process.stop()
