@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     )
     from orchestrator.model.declarations import ANY, ClassDeclaration, Effect
     from orchestrator.model.durations import Duration, PositiveDuration
-    from orchestrator.sdk.context import Arrival, Context
+    from orchestrator.sdk.context import Arrival, Context, Usage
     from orchestrator.sdk.errors import ChildFailed, SignalTimeout
     from orchestrator.sdk.functions import node
     from orchestrator.sdk.node import BaseNode
@@ -62,6 +62,7 @@ __all__ = [
     "SignalTimeout",
     "Stop",
     "StoreError",
+    "Usage",
     "UsageError",
     "__version__",
     "default_registry",
@@ -76,7 +77,7 @@ _HOMES = {
     ),
     "orchestrator.model.declarations": "ANY ClassDeclaration Effect",
     "orchestrator.model.durations": "Duration PositiveDuration",
-    "orchestrator.sdk.context": "Arrival Context",
+    "orchestrator.sdk.context": "Arrival Context Usage",
     "orchestrator.sdk.errors": "ChildFailed SignalTimeout",
     "orchestrator.sdk.functions": "node",
     "orchestrator.sdk.node": "BaseNode",

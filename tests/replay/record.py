@@ -11,7 +11,7 @@ from pathlib import Path
 from orchestrator.kernel import commands as c
 from orchestrator.kernel.handover import predecessor_of, signals_handed_over
 from orchestrator.kernel.state import encode_state
-from orchestrator.kernel.values import Handover, Parent
+from orchestrator.kernel.values import Handover, Parent, Usage
 from tests.unit.kernel.world import (
     SECOND,
     World,
@@ -178,6 +178,24 @@ def budget_spent() -> World:
     return run
 
 
+def budget_raised() -> World:
+    """Calls that reserve and settle, one whose answer is lost, a pause at the cap that a raise lifts."""
+    run = run_of({"a": {"next_node": "b"}, "b": {}}, budget={"tokens": 20, "cost_usd": 0.5})
+    ask = Usage(tokens=10, cost_usd=0.125)
+    run.do(c.ReserveBudget(path="a", step="one", usage=ask))
+    run.do(c.RecordStep(path="a", step="one", name="one", result=payload("said"), usage=Usage(tokens=4)))
+    run.do(c.ReserveBudget(path="a", step="two", usage=ask))
+    run.fail("a", retryable=True)
+    run.now_us += 5 * SECOND
+    run.do(c.ReserveBudget(path="a", step="two", usage=ask))
+    run.do(c.RaiseBudget(limits={"tokens": 40, "cost_usd": 0.75}, reason="a longer text"))
+    run.do(c.ReserveBudget(path="a", step="two", usage=ask))
+    run.do(c.RecordStep(path="a", step="two", name="two", result=payload("said again")))
+    run.complete("a")
+    run.complete("b")
+    return run
+
+
 def stopped() -> World:
     """A Stop node ends the run as succeeded while a neighbour works."""
     run = run_of({"f": {"next_node": ["a", "b"]}, "a": {}, "b": {}})
@@ -340,6 +358,7 @@ SCENARIOS: tuple[Callable[[], World], ...] = (
     doubts_decided,
     cancelled_child,
     budget_spent,
+    budget_raised,
     stopped,
     fork_of_waits,
     fork_with_patches,

@@ -3,6 +3,7 @@
 from collections import Counter
 
 from orchestrator.kernel.apply import apply, fold
+from orchestrator.kernel.budgets import limit_of
 from orchestrator.kernel.events import (
     Event,
     RunCancelled,
@@ -47,8 +48,9 @@ async def check_run(store: MemoryStore, run_id: str, definition: Definition) -> 
                 snapshot = decode_state(loaded.snapshot)
                 assert encode_state(state) == encode_state(snapshot), "the fold isn't the snapshot"
     assert loaded.index.status == state.status.value, "the index row has another status"
-    assert loaded.held == (state.paused and state.status.live), "the hold isn't what the state says"
+    assert loaded.held == (state.held and state.status.live), "the hold isn't what the state says"
     check_order(events)
+    check_budget(state, definition)
     check_compensation(state, events)
     if state.status.live:
         assert wakers_of(state), f"live run without a waker: {state.status}"
@@ -61,6 +63,17 @@ async def check_run(store: MemoryStore, run_id: str, definition: Definition) -> 
         for row in rows.values():
             assert (row.worker is None) == (row.leased_us is None), "a lease without owner or time"
     return state, events
+
+
+def check_budget(state: RunState, definition: Definition) -> None:
+    """What is reserved is what open attempts have reserved; nothing is spent that wasn't reserved within the limit.
+
+    No call of the simulation uses more than its bound, so the limit holds to the token.
+    """
+    reserved = sum(usage.tokens for task in state.tasks.values() for usage in task.reserved.values())
+    assert state.reserved.tokens == reserved, "reservations are counted otherwise than they stand"
+    limit = limit_of(state, definition, "tokens")
+    assert limit is None or state.spent.tokens + state.reserved.tokens <= limit, "overspent"
 
 
 def check_order(events: list[Event]) -> None:

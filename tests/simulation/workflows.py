@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from orchestrator.engine.attempts.context import TaskContext
 from orchestrator.errors import PermanentFailure, RetryLater
-from orchestrator.sdk.context import Context
+from orchestrator.sdk.context import Context, Usage
 from orchestrator.sdk.effect import Effect
 from orchestrator.sdk.errors import ChildFailed, SignalTimeout
 from orchestrator.sdk.node import BaseNode
@@ -256,6 +256,23 @@ def build_registry(ledger: Ledger, rng: random.Random) -> Registry:
             return ctx.path
 
     @registry.register
+    class Model(BaseNode):
+        """Calls that cost: three steps, each with its bound; what a crash leaves open is settled in full."""
+
+        async def execute(self, params: Any, ctx: Context) -> Any:
+            async def ask(name: str) -> str:
+                ctx.used(tokens=rng.randint(1, 5))
+                await work()
+                ledger.note("call", f"{ctx.run_id}/{ctx.path}", ctx.step_idempotency_key(name))
+                if rng.random() < 0.1:
+                    raise OSError("the model is busy")
+                return name
+
+            return [
+                await ctx.step(name, ask, name, reserve=Usage(tokens=6)) for name in ("one", "two", "six")
+            ]
+
+    @registry.register
     class Remember(BaseNode):
         async def execute(self, params: Any, ctx: Context) -> Any:
             ctx.set_variables(seen=ctx.path)
@@ -414,6 +431,13 @@ WORKFLOWS: dict[str, dict[str, Any]] = {
 ONCE = ("chain", "diamond", "waits", "parent", "pays", "fails", "handles", "stops", "loses")
 """The workflows whose every node runs at most once: no loop, and no join that runs on each arrival."""
 
+WORKFLOWS["spends"] = {
+    "a": _node("Write", next_node=["b", "c"]),
+    "b": _node("Model", retry=_QUICK, next_node="d"),
+    "c": _node("Model", retry=_QUICK, next_node="d"),
+    "d": _node("Write"),
+}
+
 OUTPUTS: dict[str, Any] = {"loop": {"visits": "{{ nodes.b }}"}, "diamond": {"seen": "{{ vars.seen }}"}}
 
 
@@ -430,6 +454,8 @@ def documents() -> dict[str, dict[str, Any]]:
             document["budget"] = {"tasks": 12}
         if name == "persists":
             document["on_failure"] = "finish_branches"
+        if name == "spends":
+            document["budget"] = {"tokens": 25}
         if name == "waits":
             document["budget"] = {"duration": 90}
         found[name] = document

@@ -13,12 +13,14 @@ from orchestrator.engine.engine import Engine
 from orchestrator.engine.runs.definitions import VersionRecord, encode_record, pinned
 from orchestrator.engine.runs.preparation import prepare_start
 from orchestrator.errors import Conflict, LimitExceeded, NotFound, StoreError
+from orchestrator.kernel.budgets import limit_of
 from orchestrator.kernel.commands import (
     CancelRun,
     Command,
     DeliverSignal,
     ForkRun,
     PauseRun,
+    RaiseBudget,
     ResolveTask,
     ResumeRun,
     RetryRun,
@@ -295,6 +297,11 @@ class World:
         state = await self.processes[0].engine.read_state(run_id)
         if state.paused:
             await self.say(run_id, ResumeRun())
+        for budget in state.spent_out:
+            definition = await self.processes[0].engine.definitions.get(state.workflow, state.version)
+            await self.say(
+                run_id, RaiseBudget(limits={budget: (limit_of(state, definition, budget) or 0) + 20})
+            )
         for task in list(state.tasks.values()):
             if task.status is TaskStatus.IN_DOUBT:
                 action = self.rng.choice(["done", "retry", "skip", "fail"])

@@ -117,7 +117,7 @@ def test_the_document_page_names_every_field() -> None:
 
 def test_the_document_page_names_what_this_release_refuses() -> None:
     named = names_in(section(DOCUMENT, "Not acted on by this release"))
-    wanted = {*refused.WORKFLOW_FIELDS, *refused.NODE_FIELDS, *refused.BUDGET_FIELDS}
+    wanted = {*refused.WORKFLOW_FIELDS, *refused.NODE_FIELDS}
 
     assert wanted - named == set()
     shown = {name for name in named if name in {*WorkflowDocument.model_fields, *NodeDocument.model_fields}}

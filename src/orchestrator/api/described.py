@@ -12,6 +12,7 @@ BODIES: tuple[type[BaseModel], ...] = (
     models.Reason,
     models.Nothing,
     models.ForkRun,
+    models.RaiseBudget,
     models.Signal,
     models.Resolve,
     models.Login,

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from orchestrator.model.limits import DEFAULT_LIMITS
+from orchestrator.model.durations import PositiveDuration
+from orchestrator.model.limits import BUDGET_COST_USD_MAX, BUDGET_TASKS, BUDGET_TOKENS_MAX, DEFAULT_LIMITS
 
 T = TypeVar("T")
 
@@ -188,7 +189,7 @@ class Waker(Answer):
     node: str | None = None
     sentence: str = Field(examples=["step_wait waits for the signal `approved`"])
     at: Time | None = None
-    name: str | None = Field(None, description="Name of the signal.")
+    name: str | None = Field(None, description="Name of the signal, or of the budget.")
     run: str | None = Field(None, description="The child run.")
     worker: str | None = None
 
@@ -270,11 +271,36 @@ class RunSummary(Answer):
     duration_us: int | None = Field(description="Microseconds from its start to its end.")
 
 
+class Counted(Answer):
+    """How much of a budget is used."""
+
+    used: int
+    limit: int
+
+
+class Reserved(Answer):
+    """How much of a budget is used, and how much is set aside for calls that are being made."""
+
+    used: float
+    reserved: float
+    limit: float | None = Field(description="Null: there is no limit.")
+
+
+class Budget(Answer):
+    """What a run has used of what it may use."""
+
+    tasks: Counted
+    duration_us: Counted = Field(description="Microseconds, not counting waiting and pauses.")
+    tokens: Reserved
+    cost_usd: Reserved
+
+
 class Run(RunSummary):
     """One execution of one version of a workflow."""
 
     input: Any = Field(examples=[{"user_id": "u-1"}])
     output: Any
+    budget: Budget
 
 
 class RunOfFile(Answer):
@@ -539,7 +565,7 @@ class RunState(Answer):
     open: list[Any] = Field(description="The tasks that are live.")
     outputs: dict[str, Any] = Field(description="The outputs by node.")
     arrivals: Any
-    budget: dict[str, Any]
+    budget: Budget
 
 
 class Explanation(Answer):
@@ -661,6 +687,22 @@ class Reason(RequestBody):
     """Why; it stands in the journal."""
 
     reason: str | None = Field(None, max_length=2000, examples=["a wrong address in the input"])
+
+
+class RaiseBudget(RequestBody):
+    """The new limits; what is left out stays as it is."""
+
+    tasks: int | None = Field(None, ge=1, le=BUDGET_TASKS, description="Tasks in all.")
+    duration: PositiveDuration | None = Field(
+        None, description="Active time in all: seconds, or a text such as `2h`."
+    )
+    tokens: int | None = Field(None, ge=1, le=BUDGET_TOKENS_MAX, description="Tokens in all.")
+    cost_usd: float | None = Field(
+        None, gt=0, le=BUDGET_COST_USD_MAX, allow_inf_nan=False, description="US dollars in all."
+    )
+    reason: str | None = Field(None, max_length=2000, description="Why; it stands in the journal.")
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"tokens": 200000, "reason": "a longer text"}]})
 
 
 class Nothing(RequestBody):

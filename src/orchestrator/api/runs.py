@@ -195,6 +195,28 @@ async def resume_run(request: Request, run_id: RunId) -> Response:
 
 
 @router.post(
+    "/{run_id}/budget",
+    operation_id="raise_budget",
+    summary="Raise a run's budget",
+    response_model=models.Run,
+    responses=_CHANGE,
+    openapi_extra=described.body(models.RaiseBudget, required=True),
+)
+async def raise_budget(request: Request, run_id: RunId) -> Response:
+    """Give the run more of what it may use. One that paused because a budget is spent goes on."""
+    asked = await read(request, models.RaiseBudget, limit_bytes=SMALL_BODY_BYTES)
+    raised = await service_of(request).raise_budget(
+        run_id,
+        tasks=asked.tasks,
+        duration_seconds=asked.duration,
+        tokens=asked.tokens,
+        cost_usd=asked.cost_usd,
+        reason=asked.reason,
+    )
+    return JSONAnswer(raised)
+
+
+@router.post(
     "/{run_id}/cancel",
     operation_id="cancel_run",
     summary="Cancel a run",

@@ -53,6 +53,10 @@ class Runs(Protocol):
         """`pause`, `resume`, `cancel` or `retry`."""
         ...
 
+    def raise_budget(self, run_id: str, limits: Mapping[str, Any], *, reason: str | None) -> View:
+        """Give it new limits, by the names of the document's `budget`."""
+        ...
+
     def fork(self, run_id: str, *, seq: int | None, patch: Mapping[str, Any], plan: bool) -> View:
         """A new run that continues this one from `seq`; with `plan` only what that would mean."""
         ...
@@ -149,6 +153,10 @@ class OfServer:
     def change(self, run_id: str, action: str, *, reason: str | None) -> View:
         body = {"reason": reason} if reason is not None and action != "retry" else {}
         return self._client.post(f"/runs/{segment(run_id)}/{action}", body)
+
+    def raise_budget(self, run_id: str, limits: Mapping[str, Any], *, reason: str | None) -> View:
+        body = {**limits, **({"reason": reason} if reason is not None else {})}
+        return self._client.post(f"/runs/{segment(run_id)}/budget", body)
 
     def fork(self, run_id: str, *, seq: int | None, patch: Mapping[str, Any], plan: bool) -> View:
         path = f"/runs/{segment(run_id)}/fork" + ("/plan" if plan else "")
@@ -260,6 +268,17 @@ class OfStore:
 
     def change(self, run_id: str, action: str, *, reason: str | None) -> View:
         return self._run(getattr(self._service, action)(run_id, reason=reason))
+
+    def raise_budget(self, run_id: str, limits: Mapping[str, Any], *, reason: str | None) -> View:
+        from orchestrator.model.durations import parse_duration
+
+        given = dict(limits)
+        if "duration" in given:
+            try:
+                given["duration_seconds"] = parse_duration(given.pop("duration"))
+            except ValueError as error:
+                raise Refused(str(error), exit=Exit.USAGE, code="usage") from None
+        return self._run(self._service.raise_budget(run_id, reason=reason, **given))
 
     def fork(self, run_id: str, *, seq: int | None, patch: Mapping[str, Any], plan: bool) -> View:
         act = self._service.plan_fork if plan else self._service.fork

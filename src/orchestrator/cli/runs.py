@@ -245,6 +245,35 @@ def resume(
     _change(run_id, "resume", "goes on", reason=reason, server=server, store=store, as_json=as_json)
 
 
+@runs.command("raise-budget", epilog="\b\nExample:  orchestrator runs raise-budget run_1m7q0 --tokens 200000")
+def raise_budget(
+    run_id: RunId,
+    tasks: Annotated[int | None, typer.Option("--tasks", min=1, help="Tasks in all.")] = None,
+    duration: Annotated[
+        str | None, typer.Option("--duration", metavar="TIME", help="Active time in all, such as 2h.")
+    ] = None,
+    tokens: Annotated[int | None, typer.Option("--tokens", min=1, help="Tokens in all.")] = None,
+    cost_usd: Annotated[float | None, typer.Option("--cost-usd", help="US dollars in all.")] = None,
+    reason: Reason = None,
+    server: Server = None,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Give a run more of what it may use; one that a spent budget paused goes on."""
+    given = {"tasks": tasks, "duration": duration, "tokens": tokens, "cost_usd": cost_usd}
+    limits = {name: limit for name, limit in given.items() if limit is not None}
+    with expected_errors(as_json=as_json):
+        if not limits:
+            raise Refused(
+                "name the budget to raise: --tasks, --duration, --tokens or --cost-usd",
+                exit=Exit.USAGE,
+                code="usage",
+            )
+        with connected(server, store) as at:
+            run = at.raise_budget(run_id, limits, reason=reason)
+        say_run(run, "has its new budget", as_json=as_json)
+
+
 @runs.command(epilog="\b\nExample:  orchestrator runs cancel run_1m7q0 --reason 'ordered twice'")
 def cancel(
     run_id: RunId, reason: Reason = None, server: Server = None, store: Store = None, as_json: Json = False

@@ -9,6 +9,9 @@ from orchestrator.errors import InternalError
 from orchestrator.kernel.events import (
     ArrivalSwallowed,
     BudgetExceeded,
+    BudgetRaised,
+    BudgetReserved,
+    BudgetSettled,
     CancelRequested,
     CompensationStarted,
     DecisionMade,
@@ -47,6 +50,7 @@ from orchestrator.kernel.state import (
     OpenStep,
     RunState,
     Signal,
+    Spent,
     StepState,
     TaskState,
     Undo,
@@ -62,6 +66,7 @@ from orchestrator.kernel.values import (
     Origin,
     Payload,
     Reads,
+    Usage,
     microseconds,
 )
 
@@ -117,7 +122,7 @@ def _status_of(state: RunState) -> RunStatus:
         return state.status
     if state.ending is not None:
         return RunStatus.CANCELLING if state.ending.cause == "cancel" else RunStatus.RUNNING
-    if state.paused:
+    if state.held:
         return RunStatus.PAUSED
     if not state.begun:
         return RunStatus.QUEUED
@@ -273,6 +278,8 @@ def _run_started(state: RunState, event: RunStarted) -> None:
     if event.continues is not None:
         state.continues = event.continues
         state.carried_tasks, state.active_us = event.continues.tasks, event.continues.active_us
+        state.spent.add(event.continues.usage)
+        state.limits = dict(event.continues.limits)
     _set_variables(state, event.variables, event.seq)
     for path in event.reopened:
         _read_patched(state, state.tasks[path], event.variables)
@@ -281,6 +288,7 @@ def _run_started(state: RunState, event: RunStarted) -> None:
 def _continue_as_fork(state: RunState, event: RunStarted) -> None:
     state.forked_from = event.forked_from
     state.status, state.begun, state.paused = RunStatus.QUEUED, False, False
+    state.spent_out, state.reserved = [], Spent()
     state.ending = state.output = state.error = None
     state.started_at = state.finished_at = ""
     state.signal_keys = {}
@@ -296,7 +304,7 @@ def _continue_as_fork(state: RunState, event: RunStarted) -> None:
     for path in event.reopened:
         _reopen(state, path)
         task = state.tasks[path]
-        task.started, task.open_steps = False, {}
+        task.started, task.open_steps, task.reserved = False, {}, {}
         task.waits = {
             step: msgspec.structs.replace(wait, after=wait.after - event.forked_from.seq)
             if wait.fresh
@@ -357,16 +365,40 @@ def _run_resumed(state: RunState, event: RunResumed) -> None:
 
 
 def _budget_exceeded(state: RunState, event: BudgetExceeded) -> None:
-    """Says why; `run_stopping` says what follows."""
+    """Says why the run pauses, or why `run_stopping` follows."""
+    if event.action == "pause":
+        state.spent_out.append(event.budget)
+
+
+def _budget_raised(state: RunState, event: BudgetRaised) -> None:
+    state.limits[event.budget] = event.limit
+    state.spent_out = [budget for budget in state.spent_out if budget != event.budget]
+
+
+def _budget_reserved(state: RunState, event: BudgetReserved) -> None:
+    if not state.begun:
+        _begin(state, event.at)
+    usage = Usage(tokens=event.tokens, cost_usd=event.cost_usd)
+    _open_task(state, event.path).reserved[event.step] = usage
+    state.reserved.add(usage)
+
+
+def _budget_settled(state: RunState, event: BudgetSettled) -> None:
+    task, usage = _open_task(state, event.path), Usage(tokens=event.tokens, cost_usd=event.cost_usd)
+    reserved = task.reserved.pop(event.step, None)
+    if reserved is not None:
+        state.reserved.take(reserved)
+    task.used.add(usage)
+    state.spent.add(usage)
 
 
 def _cancel_requested(state: RunState, event: CancelRequested) -> None:
-    state.paused = False
+    state.paused, state.spent_out = False, []
     state.ending = Ending(cause="cancel", grace_until_us=event.grace_until_us, reason=event.reason)
 
 
 def _run_stopping(state: RunState, event: RunStopping) -> None:
-    state.paused = False
+    state.paused, state.spent_out = False, []
     state.ending = Ending(
         cause=event.cause,
         grace_until_us=event.grace_until_us,
@@ -400,7 +432,7 @@ def _compensation_started(state: RunState, event: CompensationStarted) -> None:
 
 
 def _run_retried(state: RunState, event: RunRetried) -> None:
-    state.paused = False
+    state.paused, state.spent_out = False, []
     state.error = None
     state.finished_at = ""
     state.held_back = []
@@ -679,6 +711,7 @@ _APPLY: dict[type[Event], Callable[[RunState, Any], None]] = {
     RunPaused: _run_paused,
     RunResumed: _run_resumed,
     BudgetExceeded: _budget_exceeded,
+    BudgetRaised: _budget_raised,
     CancelRequested: _cancel_requested,
     RunStopping: _run_stopping,
     CompensationStarted: _compensation_started,
@@ -693,6 +726,8 @@ _APPLY: dict[type[Event], Callable[[RunState, Any], None]] = {
     TaskStarted: _task_started,
     StepStarted: _step_started,
     StepRecorded: _step_recorded,
+    BudgetReserved: _budget_reserved,
+    BudgetSettled: _budget_settled,
     DecisionMade: _decision_made,
     TaskCompleted: _task_completed,
     TaskFailed: _task_failed,

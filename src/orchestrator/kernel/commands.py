@@ -16,6 +16,7 @@ from orchestrator.kernel.values import (
     Predecessor,
     Signalled,
     Timing,
+    Usage,
     Wait,
 )
 
@@ -110,7 +111,10 @@ class StartStep(Command, frozen=True):
 
 
 class RecordStep(Command, frozen=True):
-    """A step gave a result or failed for good. A step that has an answer keeps it: this is refused."""
+    """A step gave a result or failed for good. A step that has an answer keeps it: this is refused.
+
+    `usage` is what it used; None: what was reserved for it, if anything was.
+    """
 
     path: str
     step: str
@@ -120,6 +124,23 @@ class RecordStep(Command, frozen=True):
     result: Payload | None = None
     error: ErrorInfo | None = None
     started_at: str = ""
+    usage: Usage | None = None
+
+
+class ReserveBudget(Command, frozen=True):
+    """A step is about to make a call that uses at most this much."""
+
+    path: str
+    step: str
+    usage: Usage
+
+
+class SettleBudget(Command, frozen=True):
+    """What the call of a step used that has no answer to record. None: as much as was reserved."""
+
+    path: str
+    step: str
+    usage: Usage | None = None
 
 
 class SuspendTask(Command, frozen=True):
@@ -198,6 +219,14 @@ class PauseRun(Command, frozen=True):
 class ResumeRun(Command, frozen=True):
     """Take the pause back."""
 
+    by: str = "operator"
+    reason: str | None = None
+
+
+class RaiseBudget(Command, frozen=True):
+    """A person gives the run more: new limits by budget (`tasks`, `duration` in microseconds, `tokens`, `cost_usd`)."""
+
+    limits: dict[str, int | float]
     by: str = "operator"
     reason: str | None = None
 

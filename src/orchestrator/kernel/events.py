@@ -6,8 +6,7 @@ one command form a group: they share `group`, the seq of the first of them, and 
 
 A kind's name and its fields are compatibility data: add fields with defaults, never change or remove one. Golden
 journals in `tests/replay` hold each release to that. These kinds are reserved for later releases and must not be
-used otherwise: graph_extended, approval_requested, approval_resolved,
-budget_reserved, budget_settled, budget_raised, run_migrated.
+used otherwise: graph_extended, approval_requested, approval_resolved, run_migrated.
 """
 
 from collections.abc import Iterable
@@ -136,11 +135,24 @@ class RunResumed(Event):
 
 
 class BudgetExceeded(Event):
-    """A budget of the run is spent; `run_stopping` follows."""
+    """A budget of the run is spent. `action`: `fail`, then `run_stopping` follows, or `pause`, until it is raised.
+
+    Limits and values are tasks, microseconds, tokens or US dollars.
+    """
 
     budget: str
-    limit: int
-    value: int
+    limit: int | float
+    value: int | float
+    action: str = "fail"
+
+
+class BudgetRaised(Event):
+    """A person gave the run more: the new limit of one budget."""
+
+    budget: str
+    limit: int | float
+    by: str = "operator"
+    reason: str | None = None
 
 
 class CancelRequested(Event):
@@ -287,6 +299,27 @@ class StepRecorded(TaskEvent):
     started_at: str = ""
 
 
+class BudgetReserved(TaskEvent):
+    """An upper bound of what a step may use was set aside, before it is called."""
+
+    step: str
+    attempt: int
+    tokens: int = 0
+    cost_usd: float = 0.0
+
+
+class BudgetSettled(TaskEvent):
+    """What was used, in the place of what was reserved for it (if it was). `step` empty: by the task beside its steps.
+
+    `lost`: nobody can say what the call used, its answer was lost; all that was reserved counts.
+    """
+
+    step: str = ""
+    tokens: int = 0
+    cost_usd: float = 0.0
+    lost: bool = False
+
+
 class DecisionMade(TaskEvent):
     """A node chose where the run goes. Precedes the completion of its task, in the same group."""
 
@@ -412,6 +445,7 @@ AnyEvent = (
     | RunPaused
     | RunResumed
     | BudgetExceeded
+    | BudgetRaised
     | CancelRequested
     | RunStopping
     | CompensationStarted
@@ -426,6 +460,8 @@ AnyEvent = (
     | TaskStarted
     | StepStarted
     | StepRecorded
+    | BudgetReserved
+    | BudgetSettled
     | DecisionMade
     | TaskCompleted
     | TaskFailed

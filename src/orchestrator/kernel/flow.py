@@ -6,9 +6,10 @@ The rules of DESIGN section 3. `settle` is called at the end of every turn that 
 from collections.abc import Sequence
 
 from orchestrator.errors import InternalError
+from orchestrator.kernel.budgets import exceed, limit_of
 from orchestrator.kernel.compensation import EVENTS_EACH, compensate_next
 from orchestrator.kernel.ending import begin_stopping, fail_for_good
-from orchestrator.kernel.events import BudgetExceeded, RunCancelled, RunFailed, RunSucceeded, TaskScheduled
+from orchestrator.kernel.events import RunCancelled, RunFailed, RunSucceeded, TaskScheduled
 from orchestrator.kernel.handover import continue_run
 from orchestrator.kernel.joins import (
     NO_REST,
@@ -35,10 +36,12 @@ from orchestrator.model.joins import JoinKind
 def settle(turn: Turn) -> None:
     """Schedule all that can start now, then end the run if nothing is left."""
     state = turn.state
-    while state.ending is None and state.arrivals:
+    while state.arrivals and _may_schedule(state):
         if not (swallow_late(turn) or _schedule_arrivals(turn) or _settle_a_join(turn)):
             break
     if state.tasks or not state.status.live or state.handover is not None:
+        return
+    if state.arrivals and state.spent_out:
         return
     if state.ending is None and state.set_aside:
         _end_as_failed(turn)
@@ -50,6 +53,10 @@ def settle(turn: Turn) -> None:
     else:
         waiting = ", ".join(f"`{node}`" for node in state.arrivals)
         raise InternalError(f"nothing is live in run {state.run_id}, but {waiting} did not run")
+
+
+def _may_schedule(state: RunState) -> bool:
+    return state.ending is None and "tasks" not in state.spent_out
 
 
 def schedule_start(turn: Turn) -> None:
@@ -64,7 +71,7 @@ def _schedule_arrivals(turn: Turn) -> bool:
         node = turn.node(node_id)
         if node.is_join:
             continue
-        while state.ending is None and (waiting := state.arrivals.get(node_id)):
+        while _may_schedule(state) and (waiting := state.arrivals.get(node_id)):
             _schedule(turn, node, waiting[:1])
             scheduled = True
     return scheduled
@@ -117,8 +124,9 @@ def _schedule(
     """
     state = turn.state
     spent = state.carried_tasks + state.counts.total
-    if spent >= turn.definition.budget_tasks:
-        exceed_budget(turn, "tasks", limit=turn.definition.budget_tasks, value=spent + 1)
+    limit = limit_of(state, turn.definition, "tasks")
+    if limit is not None and spent >= limit:
+        exceed(turn, "tasks", limit=limit, value=spent + 1)
         return None
     if journal_is_full(state):
         stop_for_full_journal(turn)
@@ -156,16 +164,6 @@ def stop_for_full_journal(turn: Turn) -> None:
     """Stop the run as failed while its journal has room to say so."""
     message = f"the journal has {turn.state.seq:,} of at most {JOURNAL_EVENTS_MAX:,} events"
     begin_stopping(turn, "failure", error=ErrorInfo(type="journal_full", message=message, retryable=False))
-
-
-def exceed_budget(turn: Turn, budget: str, *, limit: int, value: int) -> None:
-    """A budget is spent: say so, and stop the run as failed."""
-    turn.emit(BudgetExceeded(budget=budget, limit=limit, value=value))
-    unit = {"tasks": "tasks", "duration": "microseconds"}[budget]
-    message = (
-        f"the budget of {limit:,} {unit} is spent; raise `budget.{budget}` or look for a loop without exit"
-    )
-    begin_stopping(turn, "failure", error=ErrorInfo(type="budget_exceeded", message=message, retryable=False))
 
 
 # --- the end ------------------------------------------------------------------------------------------------------

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.errors import Conflict
+from orchestrator.kernel import budgets, doubts, forking, handover, runs, tasks
 from orchestrator.kernel import commands as c
-from orchestrator.kernel import doubts, forking, handover, runs, tasks
 from orchestrator.kernel.compensation import at_the_last_page
 from orchestrator.kernel.ending import withdraw_all
 from orchestrator.kernel.events import Event
@@ -64,6 +64,8 @@ _RULES: dict[type[c.Command], Callable[[Turn, Any], None]] = {
     c.StartTask: tasks.start_task,
     c.StartStep: tasks.start_step,
     c.RecordStep: tasks.record_step,
+    c.ReserveBudget: budgets.reserve,
+    c.SettleBudget: budgets.settle_step,
     c.SuspendTask: tasks.suspend_task,
     c.FireTimer: tasks.fire_timer,
     c.AbandonTask: tasks.abandon_task,
@@ -74,6 +76,7 @@ _RULES: dict[type[c.Command], Callable[[Turn, Any], None]] = {
     c.FinishChild: tasks.finish_child,
     c.PauseRun: runs.pause_run,
     c.ResumeRun: runs.resume_run,
+    c.RaiseBudget: runs.raise_budget,
     c.CancelRun: runs.cancel_run,
     c.RetryRun: runs.retry_run,
     c.FinishRun: runs.finish_run,

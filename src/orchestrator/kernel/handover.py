@@ -14,7 +14,7 @@ from orchestrator.kernel.events import RunCancelled, RunContinued, RunFailed, Ru
 from orchestrator.kernel.state import RunState
 from orchestrator.kernel.status import RunStatus
 from orchestrator.kernel.turn import Turn
-from orchestrator.kernel.values import NULL, Handover, Predecessor, Signalled
+from orchestrator.kernel.values import NULL, Handover, Predecessor, Signalled, Usage
 
 
 def continue_run(turn: Turn, handover: Handover) -> None:
@@ -54,7 +54,14 @@ def predecessor_of(state: RunState) -> Predecessor:
     handover = state.handover
     assert handover is not None
     first = state.continues.first if state.continues is not None else state.run_id
-    return Predecessor(run=state.run_id, first=first, tasks=handover.tasks, active_us=handover.active_us)
+    return Predecessor(
+        run=state.run_id,
+        first=first,
+        tasks=handover.tasks,
+        active_us=handover.active_us,
+        usage=Usage(tokens=state.spent.tokens, cost_usd=state.spent.nano_usd / 1_000_000_000),
+        limits=state.limits,
+    )
 
 
 def signals_handed_over(state: RunState) -> tuple[Signalled, ...]:

@@ -9,7 +9,10 @@ from collections.abc import Sequence
 
 import msgspec
 
+from orchestrator.kernel.budgets import duration_limit_us, limits_duration
 from orchestrator.kernel.events import (
+    BudgetExceeded,
+    BudgetRaised,
     CancelRequested,
     CompensationStarted,
     Event,
@@ -37,7 +40,6 @@ from orchestrator.kernel.state import RunState, TaskState
 from orchestrator.kernel.status import RunStatus, TaskStatus
 from orchestrator.kernel.values import ErrorInfo, Parent, Wait
 from orchestrator.model.definition import Definition
-from orchestrator.model.limits import BUDGET_DURATION_SECONDS
 
 GRACE = "#grace"
 BUDGET = "#budget"
@@ -117,6 +119,8 @@ _OF_THE_RUN = (
     RunRetried,
     RunPaused,
     RunResumed,
+    BudgetExceeded,
+    BudgetRaised,
     RunStopping,
     CompensationStarted,
     RunContinued,
@@ -135,13 +139,13 @@ def _work_of_run_event(
         if isinstance(event, RunRetried):
             work.hold = False  # a paused run may have failed of its output
         touched[BUDGET] = None
-    elif isinstance(event, RunPaused):
-        work.hold = True
-    elif isinstance(event, RunResumed):
-        work.hold = False
+    elif isinstance(event, RunPaused | RunResumed | BudgetExceeded | BudgetRaised):
+        work.hold = state.held and state.status.live
+        if isinstance(event, BudgetRaised) and event.budget == "duration":
+            touched[BUDGET] = None
     elif isinstance(event, RunStopping | CancelRequested):
         work.hold = False
-        if _limits_duration(definition):
+        if limits_duration(state, definition):
             work.withdraw.append(BUDGET)
         touched[GRACE] = None
     elif isinstance(event, CompensationStarted):
@@ -150,18 +154,13 @@ def _work_of_run_event(
         work.withdraw.append(GRACE)
         work.messages.append(StartSuccessor(to=event.run))
     elif isinstance(event, RunSucceeded | RunFailed | RunCancelled):
-        if state.paused:  # it ended while it was paused: what it still has to tell others must not be held
+        if state.held:  # it ended while it was paused: what it still has to tell others must not be held
             work.hold = False
         if not isinstance(event, RunSucceeded) or event.stopped:
             work.withdraw.append(GRACE)
-        if _limits_duration(definition):
+        if limits_duration(state, definition):
             work.withdraw.append(BUDGET)
         work.messages.extend(last_words(state))
-
-
-def _limits_duration(definition: Definition) -> bool:
-    """Whether the workflow itself limits its duration; the default of a year needs no timer, only a look at times."""
-    return definition.budget_duration_us < BUDGET_DURATION_SECONDS * 1_000_000
 
 
 def _grace_row(state: RunState) -> Row | None:
@@ -171,17 +170,24 @@ def _grace_row(state: RunState) -> Row | None:
 
 
 def _budget_row(state: RunState, definition: Definition) -> Row | None:
-    if not state.status.live or state.ending is not None or not _limits_duration(definition):
+    if not _watches_duration(state, definition):
         return None
     since = state.active_since_us or 0
-    return Row(path=BUDGET, timer=True, due_us=since + definition.budget_duration_us - state.active_us)
+    limit_us = duration_limit_us(state, definition)
+    return Row(path=BUDGET, timer=True, due_us=since + limit_us - state.active_us)
+
+
+def _watches_duration(state: RunState, definition: Definition) -> bool:
+    if not state.status.live or state.ending is not None or "duration" in state.spent_out:
+        return False
+    return limits_duration(state, definition)
 
 
 def next_budget_row(state: RunState, definition: Definition, now_us: int) -> Row | None:
     """The row to set when a budget timer came with budget left. A waiting run is looked at again later."""
-    if not state.status.live or state.ending is not None or not _limits_duration(definition):
+    if not _watches_duration(state, definition):
         return None
-    left = definition.budget_duration_us - active_us(state, now_us)
+    left = duration_limit_us(state, definition) - active_us(state, now_us)
     pause = left if state.active_since_us is not None else max(left, 60_000_000)
     return Row(path=BUDGET, timer=True, due_us=now_us + max(pause, 1_000))
 
@@ -289,7 +295,7 @@ class Waker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     kinds: `queue` (a worker that takes the task), `timer` (`at_us`), `signal` (`name`), `child` (`run`), `operator`
     (a person: resume, or resolve a doubt), `grace` (the end of a stopping run's patience, `at_us`), `successor` (the
-    run `run`, which goes on for this one, is about to exist).
+    run `run`, which goes on for this one, is about to exist), `budget` (a person raises the budget `name`).
     """
 
     kind: str
@@ -312,6 +318,7 @@ def wakers_of(state: RunState) -> list[Waker]:
         wakers.append(Waker(kind="operator", reason="paused"))
     if state.handover is not None:
         wakers.append(Waker(kind="successor", run=state.handover.run))
+    wakers.extend(Waker(kind="budget", name=budget, reason="top-up") for budget in state.spent_out)
     for task in state.tasks.values():
         wakers.extend(_wakers_of_task(task))
     if state.ending is not None and state.tasks and state.compensation is None:

@@ -1,12 +1,14 @@
 """What the commands of a whole run do: start, pause, cancel, retry, signals, its end."""
 
 from orchestrator.errors import Conflict, LimitExceeded
+from orchestrator.kernel import budgets
 from orchestrator.kernel.commands import (
     CancelRun,
     Deadline,
     DeliverSignal,
     FinishRun,
     PauseRun,
+    RaiseBudget,
     ResumeRun,
     RetryRun,
     StartRun,
@@ -23,7 +25,7 @@ from orchestrator.kernel.events import (
     RunSucceeded,
     SignalReceived,
 )
-from orchestrator.kernel.flow import exceed_budget, needs_output, schedule_start, settle
+from orchestrator.kernel.flow import needs_output, schedule_start, settle
 from orchestrator.kernel.handover import continue_run, refuse_if_handed_over
 from orchestrator.kernel.joins import joins_that_lacked_arrivals
 from orchestrator.kernel.state import RunState
@@ -91,6 +93,18 @@ def resume_run(turn: Turn, command: ResumeRun) -> None:
     _refuse_if_over(turn.state, "can't be resumed")
     if turn.state.paused:
         turn.emit(RunResumed(by=command.by, reason=command.reason))
+    elif turn.state.spent_out:
+        spent = ", ".join(f"`{budget}`" for budget in turn.state.spent_out)
+        raise Conflict(
+            f"run {turn.state.run_id} is paused because its budget of {spent} is spent; raise that",
+            reason="budget_spent",
+        )
+
+
+def raise_budget(turn: Turn, command: RaiseBudget) -> None:
+    """Give the run more; what a spent budget held back may start."""
+    budgets.raise_budget(turn, command)
+    settle(turn)
 
 
 def cancel_run(turn: Turn, command: CancelRun) -> None:
@@ -157,9 +171,9 @@ def deadline(turn: Turn, command: Deadline) -> None:
             settle(turn)
     elif state.ending is None:
         spent = active_us(state, turn.now_us)
-        limit = turn.definition.budget_duration_us
+        limit = budgets.duration_limit_us(state, turn.definition)
         if spent >= limit:
-            exceed_budget(turn, "duration", limit=limit, value=spent)
+            budgets.exceed(turn, "duration", limit=limit, value=spent)
             settle(turn)
 
 

@@ -22,6 +22,7 @@ from orchestrator.kernel.values import (
     Payload,
     Predecessor,
     Reads,
+    Usage,
     Wait,
 )
 
@@ -47,6 +48,23 @@ class OpenStep(Mutable):
     name: str
 
 
+class Spent(Mutable):
+    """An amount of what calls use; money in billionths of a US dollar."""
+
+    tokens: int = 0
+    nano_usd: int = 0
+
+    def add(self, usage: Usage) -> None:
+        """More of it."""
+        self.tokens += usage.tokens
+        self.nano_usd += usage.nano_usd
+
+    def take(self, usage: Usage) -> None:
+        """Less of it."""
+        self.tokens -= usage.tokens
+        self.nano_usd -= usage.nano_usd
+
+
 class TaskState(Mutable):
     """A task that is open, or that failed or was stopped and could be taken up again by a retry.
 
@@ -61,6 +79,7 @@ class TaskState(Mutable):
         compensates: path of the task that it takes back; None for every other task.
         late: joins that have run while this was on its way to them; what it sends them is swallowed.
         late_result: what a worker without a lease said that came out of what is in doubt, or will be.
+        reserved: what steps that are being called may use, by step; `used` what the others did.
     """
 
     path: str
@@ -84,6 +103,8 @@ class TaskState(Mutable):
     error: ErrorInfo | None = None
     compensates: str | None = None
     late: list[str] = []
+    reserved: dict[str, Usage] = {}
+    used: Spent = msgspec.field(default_factory=Spent)
 
     @property
     def open_step(self) -> OpenStep | None:
@@ -175,6 +196,9 @@ class RunState(Mutable):
         imported: the file that it came from; such a run is read and forked, and never goes on by itself.
         forks: how many forks lie between this run and the first of its line; part of the keys of variables.
         active_us: time that the run was queued or running, up to `active_since_us`.
+        spent: what calls have used; `reserved` what those that are being made may use.
+        limits: budgets that were raised, and their limits.
+        spent_out: budgets that pause the run until they are raised.
     """
 
     run_id: str = ""
@@ -223,6 +247,15 @@ class RunState(Mutable):
     forks: int = 0
     active_us: int = 0
     active_since_us: int | None = None
+    spent: Spent = msgspec.field(default_factory=Spent)
+    reserved: Spent = msgspec.field(default_factory=Spent)
+    limits: dict[str, int | float] = {}
+    spent_out: list[str] = []
+
+    @property
+    def held(self) -> bool:
+        """Nothing new starts: a person paused the run, or a budget is spent."""
+        return self.paused or bool(self.spent_out)
 
     @property
     def moves(self) -> bool:

@@ -3,6 +3,7 @@
 import msgspec
 
 from orchestrator.errors import Conflict
+from orchestrator.kernel import budgets
 from orchestrator.kernel.commands import (
     AbandonTask,
     CompleteTask,
@@ -58,6 +59,7 @@ def complete_task(turn: Turn, command: CompleteTask) -> None:
     """The attempt gave a result: record the decision, the variables, the completion, and go on."""
     task = _ready_task(turn, command.path)
     node = turn.node(task.node)
+    budgets.count(turn, task, command.timing, command.route)
     if command.stop is not None:
         _complete_and_stop(turn, command, task)
         return
@@ -145,6 +147,7 @@ def skip_task(turn: Turn, command: SkipTask) -> None:
 def fail_task(turn: Turn, command: FailTask) -> None:
     """The attempt failed: try again, hand over to `on_error`, be in doubt, or fail the run."""
     task = _ready_task(turn, command.path)
+    budgets.count(turn, task, command.timing)
     later = command.later_us is not None
     if task.touched and not later:
         _doubt(turn, task, f"the attempt failed after it began: {command.error.message}")
@@ -238,6 +241,7 @@ def record_step(turn: Turn, command: RecordStep) -> None:
             started_at=command.started_at,
         )
     )
+    budgets.settle(turn, task, command.step, command.usage)
 
 
 # --- waiting ------------------------------------------------------------------------------------------------------

@@ -6,7 +6,17 @@ kernel is the list of events; the state is by then their fold.
 
 from orchestrator.errors import Conflict
 from orchestrator.kernel.apply import apply
-from orchestrator.kernel.events import Event
+from orchestrator.kernel.events import (
+    BudgetSettled,
+    Event,
+    TaskCancelled,
+    TaskCompleted,
+    TaskEvent,
+    TaskFailed,
+    TaskInDoubt,
+    TaskSkipped,
+    TaskSuspended,
+)
 from orchestrator.kernel.state import RunState, TaskState
 from orchestrator.kernel.values import rfc3339
 from orchestrator.model.definition import Definition, NodeDefinition
@@ -17,6 +27,10 @@ DEFERRALS_MAX = 1_000
 JOURNAL_EVENTS_MAX = 1_000_000
 JOURNAL_EVENTS_RESERVED = 10_000
 """Kept free for ending a run whose journal is full."""
+
+
+_ENDS_ATTEMPT = (TaskCompleted, TaskFailed, TaskSkipped, TaskCancelled, TaskSuspended, TaskInDoubt)
+"""Events after which nobody will come and settle what the attempt had reserved."""
 
 
 class Turn:
@@ -37,11 +51,30 @@ class Turn:
 
     def emit(self, event: Event) -> None:
         """Number the event, apply it, keep it."""
+        if type(event) in _ENDS_ATTEMPT and (self.state.reserved.tokens or self.state.reserved.nano_usd):
+            assert isinstance(event, TaskEvent)
+            self._settle_left(event.path)
         event.seq = self.state.seq + 1
         event.group = self.group
         event.at = self.at
         apply(self.state, event)
         self.events.append(event)
+
+    def _settle_left(self, path: str) -> None:
+        """An attempt ends: what it leaves reserved is settled in full, its answer is lost."""
+        task = self.state.tasks.get(path)
+        for step, usage in list(task.reserved.items()) if task is not None else ():
+            assert task is not None
+            self.emit(
+                BudgetSettled(
+                    path=path,
+                    node=task.node,
+                    step=step,
+                    tokens=usage.tokens,
+                    cost_usd=usage.cost_usd,
+                    lost=True,
+                )
+            )
 
     def node(self, node_id: str) -> NodeDefinition:
         """The definition of a node."""

@@ -81,6 +81,23 @@ class Timing(Value, frozen=True):
     usage: dict[str, float] | None = None
 
 
+class Usage(Value, frozen=True):
+    """What a call uses, or may use at most."""
+
+    tokens: int = 0
+    cost_usd: float = 0.0
+
+    @property
+    def nano_usd(self) -> int:
+        """The money as a whole number, which adds up without a remainder."""
+        return nano_usd(self.cost_usd)
+
+
+def nano_usd(cost_usd: float) -> int:
+    """Billionths of a US dollar."""
+    return round(cost_usd * 1_000_000_000)
+
+
 NO_ORIGIN = Origin()
 NO_READS = Reads()
 NO_TIMING = Timing()
@@ -96,12 +113,14 @@ class Parent(Value, frozen=True):
 
 
 class Predecessor(Value, frozen=True):
-    """The run that this one continues, the first run of that chain, and what the chain has spent so far."""
+    """The run that this one continues, the first run of that chain, what the chain has spent so far, and what was raised."""
 
     run: str
     first: str
     tasks: int = 0
     active_us: int = 0
+    usage: Usage = Usage()
+    limits: dict[str, int | float] = {}
 
 
 class Handover(Value, frozen=True):

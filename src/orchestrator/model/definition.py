@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.errors import DefinitionError, Fault, LimitExceeded
 from orchestrator.model import limits
 from orchestrator.model.declarations import ANY, ASK, ClassDeclaration, Effect, find_class
-from orchestrator.model.document import NodeDocument, RetryDocument, WorkflowDocument
+from orchestrator.model.document import BudgetDocument, NodeDocument, RetryDocument, WorkflowDocument
 from orchestrator.model.durations import to_microseconds
 from orchestrator.model.expressions import References, Template, compile_expression, compile_value
 from orchestrator.model.graph import Edge, EdgeKind, Graph
@@ -78,9 +78,20 @@ class NodeDefinition:
     priority: int = 0
 
 
+_PAUSES: Mapping[str | None, frozenset[str]] = {
+    None: frozenset({"tokens", "cost_usd"}),
+    "fail": frozenset(),
+    "pause": frozenset({"tasks", "duration", "tokens", "cost_usd"}),
+}
+"""At the cap of which budgets a run pauses, by `on_exceeded`; at that of the others it fails."""
+
+
 @dataclass(kw_only=True)
 class Definition:
-    """One version of a workflow as the kernel and the worker use it. Never changed once compiled."""
+    """One version of a workflow as the kernel and the worker use it. Never changed once compiled.
+
+    `budget` holds the limits by name (`tasks`, `duration` in microseconds, `tokens`, `cost_usd`; None: no limit).
+    """
 
     name: str
     document: WorkflowDocument
@@ -89,8 +100,8 @@ class Definition:
     graph: Graph
     output: Template | None
     variables: Template
-    budget_tasks: int
-    budget_duration_us: int
+    budget: Mapping[str, int | float | None]
+    budget_pauses: frozenset[str]
     finish_branches: bool
     input_schema: Mapping[str, Any] | None
     on_parent_cancel: str = "cancel"
@@ -243,8 +254,7 @@ def compile_definition(
     variables = compile_value(dict(document.vars), pointer="/vars", faults=faults)
     if faults:
         raise DefinitionError(faults)
-    budget = document.budget
-    duration = budget.duration if budget else limits.BUDGET_DURATION_SECONDS
+    budget = document.budget or BudgetDocument.model_validate({})
     return Definition(
         name=document.name,
         document=document,
@@ -253,8 +263,13 @@ def compile_definition(
         graph=graph,
         output=output,
         variables=variables,
-        budget_tasks=budget.tasks if budget else limits.BUDGET_TASKS,
-        budget_duration_us=to_microseconds(duration),
+        budget={
+            "tasks": budget.tasks,
+            "duration": to_microseconds(budget.duration),
+            "tokens": budget.tokens,
+            "cost_usd": budget.cost_usd,
+        },
+        budget_pauses=_PAUSES[budget.on_exceeded],
         finish_branches=document.on_failure == "finish_branches",
         input_schema=document.input_schema,
         on_parent_cancel=document.on_parent_cancel or "cancel",

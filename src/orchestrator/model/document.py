@@ -88,11 +88,26 @@ class RetryDocument(_Document):
 
 
 class BudgetDocument(_Document):
-    """What a run may use at most; at the cap it fails."""
+    """What a run may use at most."""
 
     tasks: int = Field(limits.BUDGET_TASKS, ge=1, le=limits.BUDGET_TASKS, description="Tasks in one run.")
     duration: PositiveDuration = Field(
         limits.BUDGET_DURATION_SECONDS, description="Time from the start, not counting suspension."
+    )
+    tokens: int | None = Field(
+        None, ge=1, le=limits.BUDGET_TOKENS_MAX, description="Tokens that the run's models may use."
+    )
+    cost_usd: float | None = Field(
+        None,
+        gt=0,
+        le=limits.BUDGET_COST_USD_MAX,
+        allow_inf_nan=False,
+        description="What the run's calls may cost, in US dollars.",
+    )
+    on_exceeded: Literal["fail", "pause"] | None = Field(
+        None,
+        description="At the cap the run fails, or pauses until its budget is raised (default: `fail` for tasks and "
+        "duration, `pause` for tokens and cost).",
     )
 
 

@@ -19,9 +19,6 @@ NODE_FIELDS = (
 )
 """Fields of a node."""
 
-BUDGET_FIELDS = ("tokens", "cost_usd", "on_exceeded")
-"""Fields of a budget."""
-
 
 def refuse_field(name: str) -> str:
     """The words for a field."""

@@ -71,7 +71,7 @@ class _Reader:
         self._workflow = (*field_names(WorkflowDocument), *refused.WORKFLOW_FIELDS)
         self._node = (*field_names(NodeDocument), *refused.NODE_FIELDS)
         self._retry = field_names(RetryDocument)
-        self._budget = (*field_names(BudgetDocument), *refused.BUDGET_FIELDS)
+        self._budget = field_names(BudgetDocument)
 
     def fault(self, pointer: str, code: str, message: str, suggestion: str | None = None) -> None:
         self.faults.append(Fault(pointer=pointer, code=code, message=message, suggestion=suggestion))
@@ -93,9 +93,7 @@ class _Reader:
                 continue
             cleaned[name] = placeholder
         if is_dict(cleaned.get("budget")):
-            cleaned["budget"] = self._known(
-                cleaned["budget"], "/budget", self._budget, refused.BUDGET_FIELDS, "a budget"
-            )
+            cleaned["budget"] = self._known(cleaned["budget"], "/budget", self._budget, (), "a budget")
         if is_dict(cleaned.get("labels")):
             self._check_labels(cleaned["labels"])
         if is_dict(cleaned.get("positions")):

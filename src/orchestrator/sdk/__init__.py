@@ -11,7 +11,7 @@ Built-in nodes import from here and from nowhere else, so what they can do a str
 from orchestrator.errors import UsageError
 from orchestrator.model.declarations import ClassDeclaration
 from orchestrator.model.durations import Duration, PositiveDuration
-from orchestrator.sdk.context import Arrival, Context, LogLevel
+from orchestrator.sdk.context import Arrival, Context, LogLevel, Usage
 from orchestrator.sdk.effect import ANY, Effect
 from orchestrator.sdk.errors import (
     ChildFailed,
@@ -57,6 +57,7 @@ __all__ = [
     "Route",
     "SignalTimeout",
     "Stop",
+    "Usage",
     "UsageError",
     "default_registry",
     "node",

@@ -39,11 +39,19 @@ class Arrival:
     path: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a call uses, or may use at most: tokens, and money in US dollars."""
+
+    tokens: int = 0
+    cost_usd: float = 0.0
+
+
 class Context(Protocol):
     """One attempt of one task, as its node sees it. Implemented by the engine, without inheriting from this class.
 
-    `log`, `progress`, `set_variables`, `now`, `random` and `uuid` may be called from the thread of a plain `execute`
-    too; the methods to await only from an `async` one.
+    `log`, `progress`, `used`, `set_variables`, `now`, `random` and `uuid` may be called from the thread of a plain
+    `execute` too; the methods to await only from an `async` one.
     """
 
     @property
@@ -139,6 +147,7 @@ class Context(Protocol):
         *args: Any,
         key: str | None = None,
         effect: Effect = Effect.WRITE,
+        reserve: Usage | None = None,
         **kwargs: Any,
     ) -> Any:
         """Call `fn(*args, **kwargs)` and record its result, or its final failure, under `name`.
@@ -151,6 +160,10 @@ class Context(Protocol):
         becomes the step's recorded, final answer if it is a `PermanentFailure`, or if the node's code catches it and
         goes on: then the same call raises it again, as a `NodeError` that names its type. `RetryLater` records nothing.
         An irreversible step that fails with anything but `RetryLater` leaves the task in doubt.
+
+        `reserve` is the most that the call may use. It is set aside in the run's budget, durably, before `fn` is
+        called; if there isn't as much left, `fn` isn't called, and the run pauses (or fails) until its budget is
+        raised. What `fn` says that it `used` takes its place; if it says nothing, all that was reserved counts.
 
         Arguments are hashed by their JSON; keep what changes from try to try (times, random ids) out of them.
 
@@ -194,6 +207,14 @@ class Context(Protocol):
 
     def uuid(self) -> UUID:
         """A random UUID; recorded like `now`. It names things, it is no secret."""
+        ...
+
+    def used(self, *, tokens: int = 0, cost_usd: float = 0.0) -> None:
+        """Say what a call has used: within a step of that step, elsewhere of the task. Adds up; counts in the budget.
+
+        Raises:
+            UsageError: it is less than nothing, or more than can be meant.
+        """
         ...
 
     async def sleep(self, seconds: float | timedelta, /, *, key: str | None = None) -> None:

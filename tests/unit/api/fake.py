@@ -36,6 +36,12 @@ def run_view(run_id: str, **changed: Any) -> dict[str, Any]:
         "seq": 3,
         "tasks": dict.fromkeys(COUNTS, 0),
         "duration_us": None,
+        "budget": {
+            "tasks": {"used": 1, "limit": 1_000_000},
+            "duration_us": {"used": 12, "limit": 31_622_400_000_000},
+            "tokens": {"used": 0, "reserved": 0, "limit": None},
+            "cost_usd": {"used": 0.0, "reserved": 0.0, "limit": None},
+        },
         **changed,
     }
 
@@ -109,6 +115,10 @@ class FakeService:
     async def pause(self, run_id: str, *, reason: str | None) -> dict[str, Any]:
         self._note("pause", run_id=run_id, reason=reason)
         return run_view(run_id, status="paused")
+
+    async def raise_budget(self, run_id: str, *, reason: str | None, **limits: Any) -> dict[str, Any]:
+        self._note("raise_budget", run_id=run_id, reason=reason, **limits)
+        return run_view(run_id)
 
     async def plan_fork(self, run_id: str, *, seq: int | None, patch: dict[str, Any]) -> dict[str, Any]:
         self._note("plan_fork", run_id=run_id, seq=seq, patch=patch)

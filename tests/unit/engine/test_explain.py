@@ -19,7 +19,7 @@ from orchestrator.kernel import commands as c
 from orchestrator.kernel.joins import waiting_joins
 from orchestrator.kernel.outlook import Waker
 from orchestrator.kernel.status import RunStatus
-from orchestrator.kernel.values import ErrorInfo, Wait, microseconds, rfc3339
+from orchestrator.kernel.values import ErrorInfo, Usage, Wait, microseconds, rfc3339
 from orchestrator.stores.contract import QueueRow, TaskKind
 from tests.unit.engine.runs import START_US, Run
 from tests.unit.kernel.world import World, run_of
@@ -192,11 +192,17 @@ def test_a_run_that_is_being_cancelled_says_how_long_tasks_have() -> None:
 
 
 def test_every_waker_has_its_view_in_the_order_of_what_tells_most() -> None:
-    waker = Waker(kind="budget", path=None)
+    waker = Waker(kind="approval", path=None)
     situation = Situation(RunStatus.RUNNING, START_US, [Pending(waker=waker)], {}, 1)
-    assert explain(situation).sentence == "Waits for budget"
+    assert explain(situation).sentence == "Waits for approval"
     empty = Situation(RunStatus.RUNNING, START_US, [], {}, 0)
     assert "bug" in explain(empty).sentence
+
+
+def test_a_run_whose_budget_is_spent_says_what_lifts_the_pause() -> None:
+    run = Run(ONE, budget={"tokens": 10})
+    run.do(c.ReserveBudget(path="a", step="ask", usage=Usage(tokens=11)))
+    assert said(run).sentence == "Paused: the budget of tokens is spent; the run goes on once it is raised"
 
 
 def test_a_run_that_is_over() -> None:

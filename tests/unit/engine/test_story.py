@@ -62,6 +62,27 @@ OOPS = ErrorInfo(type="TimeoutError", message="no answer", path="a", node="a")
             "warning",
             "the budget of 60 s is spent",
         ),
+        (
+            e.BudgetExceeded(budget="cost_usd", limit=0.5, value=0.6, action="pause"),
+            "warning",
+            "the budget of $0.5 is spent; the run pauses until it is raised",
+        ),
+        (
+            e.BudgetRaised(budget="tokens", limit=2000, reason="a longer text"),
+            "info",
+            "operator raises the budget to 2,000 tokens: a longer text",
+        ),
+        (
+            e.BudgetReserved(path="a", node="a", step="ask", attempt=1, tokens=9, cost_usd=0.25),
+            "debug",
+            "a sets 9 tokens and $0.25 aside for step `ask`",
+        ),
+        (
+            e.BudgetSettled(path="a", node="a", step="ask", tokens=9, lost=True),
+            "warning",
+            "step `ask` of a: answer lost; 9 tokens that were set aside count as used",
+        ),
+        (e.BudgetSettled(path="a", node="a", tokens=3), "debug", "a used 3 tokens"),
         (e.CancelRequested(grace_until_us=0, reason="wrong"), "info", "operator cancels the run: wrong"),
         (
             e.RunStopping(cause="failure", grace_until_us=0, error=OOPS),

@@ -17,10 +17,11 @@ from orchestrator.errors import Conflict, LimitExceeded
 from orchestrator.kernel import commands as c
 from orchestrator.kernel import events as e
 from orchestrator.kernel import status
+from orchestrator.kernel.budgets import limit_of
 from orchestrator.kernel.compensation import is_stopped
 from orchestrator.kernel.state import RunState, encode_state
 from orchestrator.kernel.status import RUN_MOVES, TASK_MOVES, RunStatus, TaskStatus
-from orchestrator.kernel.values import NULL, Handover, Wait
+from orchestrator.kernel.values import NULL, Handover, Usage, Wait
 from orchestrator.model.definition import Definition
 from tests.unit.kernel.world import (
     SECOND,
@@ -40,6 +41,9 @@ DRAIN_MAX = 3_000
 
 REFUSALS = {
     "compensating",
+    "budget_not_raised",
+    "budget_spent",
+    "no_budget",
     "not_finishing",
     "route_needed",
     "run_continued",
@@ -92,7 +96,7 @@ def moves_are_noted(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
 # --- what is drawn ----------------------------------------------------------------------------------------------------
 
 
-def draw_definition(rng: random.Random) -> Definition:
+def draw_definition(rng: random.Random, *, pauses: bool = True) -> Definition:
     """A graph without any manners: loops with several entries, joins anywhere, agents that may go everywhere."""
     names = [f"n{i}" for i in range(rng.randint(1, 7))]
     nodes = {name: draw_node(rng, names) for name in names}
@@ -104,6 +108,10 @@ def draw_definition(rng: random.Random) -> Definition:
     more: dict[str, Any] = {"vars": {"x": 1}, "budget": {"tasks": rng.choice([3, 12, 40])}}
     if rng.random() < 0.3:
         more["budget"]["duration"] = rng.choice([1, 30, 600])
+    if rng.random() < 0.5:
+        more["budget"] |= {"tokens": rng.choice([10, 50]), "cost_usd": rng.choice([0.5, 5.0])}
+    if rng.random() < 0.6:
+        more["budget"]["on_exceeded"] = rng.choice(["fail", "pause"] if pauses else ["fail"])
     if rng.random() < 0.3:
         more["output"] = "{{ vars.x }}"
     if rng.random() < 0.4:
@@ -251,7 +259,11 @@ class Day:
             return self.child_ends(ended)
         if world.state.handover is not None and rng.random() < 0.5:
             return self.successor_exists()
-        kinds = ["signal"] * 5 + ["pause", "pause", "resume", "resume", "resume", "retry", "retry"]
+        kinds = (
+            ["signal"] * 5
+            + ["pause", "pause", "resume", "resume", "resume", "retry", "retry"]
+            + ["raise"] * 2
+        )
         match rng.choice(kinds if rng.random() < 0.93 else ["cancel"]):
             case "signal":
                 key = f"k{rng.randint(0, self.number)}"
@@ -260,6 +272,8 @@ class Day:
                 return c.PauseRun()
             case "resume":
                 return c.ResumeRun()
+            case "raise":
+                return self.top_up(rng.choice(["tasks", "duration", "tokens", "cost_usd"]))
             case "retry":
                 return c.RetryRun()
             case _:
@@ -270,6 +284,13 @@ class Day:
         assert handover is not None
         failed = error("NoSuccessor") if self.rng.random() < 0.2 else None
         return c.FinishHandover(run=handover.run, error=failed)
+
+    def top_up(self, budget: str) -> c.Command:
+        limit = limit_of(self.world.state, self.world.definition, budget) or 0
+        more = self.rng.choice([-1, 0, 1, 1]) * {"tasks": 3, "duration": 30 * SECOND, "tokens": 30}.get(
+            budget, 2
+        )
+        return c.RaiseBudget(limits={budget: limit + more})
 
     def child_ends(self, run: str) -> c.Command:
         parent = self.world.children[run].parent
@@ -334,6 +355,8 @@ class Day:
         if roll < 0.20:
             step = f"s{rng.randint(0, 3)}"
             if rng.random() < 0.4:
+                return self.spending(path, step)
+            if rng.random() < 0.4:
                 return c.StartStep(path=path, step=step, name=step)
             failed = error("StepError") if rng.random() < 0.2 else None
             return c.RecordStep(
@@ -366,6 +389,18 @@ class Day:
         variables = {"x": payload(self.number)} if rng.random() < 0.3 else {}
         return c.CompleteTask(path=path, output=payload(path), route=route, variables=variables)
 
+    def spending(self, path: str, step: str) -> c.Command:
+        """A call that costs: its bound, and what it used (more than its bound, now and then)."""
+        rng, task = self.rng, self.world.state.tasks[path]
+        reserved = task.reserved.get(step)
+        if reserved is None:
+            bound = Usage(tokens=rng.choice([0, 3, 8]), cost_usd=rng.choice([0.01, 0.1, 0.3]))
+            return c.ReserveBudget(path=path, step=step, usage=bound)
+        used = rng.choice([None, Usage(tokens=2, cost_usd=0.05), Usage(tokens=9, cost_usd=0.5)])
+        if rng.random() < 0.5:
+            return c.SettleBudget(path=path, step=step, usage=used)
+        return c.RecordStep(path=path, step=step, name=step, result=payload(step), usage=used)
+
     def waits(self, path: str) -> tuple[Wait, ...]:
         world, rng = self.world, self.rng
         generation = world.state.tasks[path].generation
@@ -394,8 +429,14 @@ class Day:
 
     def helpful(self) -> c.Command:
         world, rng = self.world, self.rng
-        if world.held:
+        if world.held and not world.state.spent_out:
             return c.ResumeRun()
+        if world.state.spent_out:
+            (budget, *_), definition = world.state.spent_out, world.definition
+            limit = limit_of(world.state, definition, budget) or 0
+            if world.state.counts.total > 200:  # a loop without exit
+                return c.CancelRun()
+            return c.RaiseBudget(limits={budget: limit + (40 if budget != "duration" else 600 * SECOND)})
         due = self.due()
         if due:
             path = rng.choice(due)
@@ -477,7 +518,7 @@ def test_a_fork_that_changes_nothing_ends_as_its_parent_did_wherever_it_is_cut(f
     ends: Counter[RunStatus] = Counter()
     for seed in range(first_seed, first_seed + SEEDS // 3):
         rng = random.Random(seed)
-        run = started(draw_definition(rng), variables={"x": payload(0)})
+        run = started(draw_definition(rng, pauses=False), variables={"x": payload(0)})
         by_its_path(run)
         ends[run.state.status] += 1
         cuts = run.group_ends()

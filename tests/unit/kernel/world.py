@@ -17,6 +17,7 @@ from orchestrator.errors import Conflict, LimitExceeded
 from orchestrator.kernel import commands as c
 from orchestrator.kernel import events as e
 from orchestrator.kernel.apply import apply
+from orchestrator.kernel.budgets import limit_of
 from orchestrator.kernel.handle import handle, needs_output
 from orchestrator.kernel.messages import AnyMessage, CancelChild, ChildEnded, StartChild, StartSuccessor
 from orchestrator.kernel.outlook import (
@@ -110,6 +111,7 @@ class World:
         self.ended_children: set[str] = set()
         self.messages: list[AnyMessage] = []
         self.output_error: ErrorInfo | None = None
+        self.overdrawn = 0
 
     # --- one commit -------------------------------------------------------------------------------------------------
 
@@ -179,6 +181,12 @@ class World:
         if not was.live and events and seq:
             assert was is RunStatus.FAILED, f"something followed on the end of a run that is {was.value}"
             assert isinstance(events[0], e.RunRetried)
+        state = decode_state(before)
+        for event in events:
+            if isinstance(event, e.BudgetSettled) and not event.lost:
+                task = state.tasks.get(event.path)
+                bound = task.reserved.get(event.step) if task is not None else None
+                self.overdrawn += max(0, event.tokens - (bound.tokens if bound is not None else 0))
         for line in lines:
             apply(self.shadow, e.decode(line))
         self.events += events
@@ -249,7 +257,7 @@ class World:
         assert not set(state.held_back) - state.arrivals.keys()
         if state.status.live:
             assert state.seq == 0 or wakers_of(state), "a live run without a waker"
-            assert self.held is state.paused, "the queue's hold isn't the run's pause"
+            assert self.held is state.held, "the queue's hold isn't the run's pause"
         else:
             assert not wakers_of(state)
             assert not state.tasks
@@ -258,6 +266,7 @@ class World:
         if state.handover is not None and state.status.live:
             left = [*state.tasks, *state.arrivals, *state.set_aside]
             assert not left, "a run hands over what it is at"
+        self.check_budget()
         self.check_rows()
 
     def check_compensation(self) -> None:
@@ -271,6 +280,18 @@ class World:
         assert len(state.tasks) <= 1, "two compensations at once"
         done = begun.completed + begun.failed
         assert done + len(state.undo) + len(state.tasks) == begun.total
+
+    def check_budget(self) -> None:
+        """What is reserved is what open attempts have reserved, and spending stays within a call of the limit."""
+        state = self.state
+        open_reservations = [usage for task in state.tasks.values() for usage in task.reserved.values()]
+        assert state.reserved.tokens == sum(usage.tokens for usage in open_reservations)
+        assert state.reserved.nano_usd == sum(usage.nano_usd for usage in open_reservations)
+        for task in (*state.tasks.values(), *state.set_aside.values()):
+            assert not task.reserved or task.status is TaskStatus.READY, "a reservation without an attempt"
+        limit = limit_of(state, self.definition, "tokens")
+        if limit is not None and state.compensation is None:
+            assert state.spent.tokens + state.reserved.tokens <= limit + self.overdrawn, "overspent"
 
     def check_values(self) -> None:
         """Every value has exactly the readers that can be found, and none is kept without one."""
@@ -372,7 +393,7 @@ class World:
         state = self.state_at(cut)
         state.seq = 0
         fork = World(definition or self.definition, checked=self.checked)
-        fork.now_us = self.now_us
+        fork.now_us, fork.overdrawn = self.now_us, self.overdrawn
         fork.state, fork.base = state, encode_state(state)
         fork.shadow = decode_state(fork.base)
         fork.do(c.ForkRun(run_id=f"{self.state.run_id}-fork", parent_run=self.state.run_id, seq=cut, **more))

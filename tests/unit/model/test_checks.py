@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.model.checks import Report, check
-from orchestrator.model.refused import BUDGET_FIELDS, NODE_FIELDS, WORKFLOW_FIELDS
+from orchestrator.model.refused import NODE_FIELDS, WORKFLOW_FIELDS
 from tests.unit.model.samples import KNOWN, ONBOARDING, chain, workflow
 
 
@@ -64,7 +64,7 @@ def test_every_fault_is_reported_at_once_in_document_order() -> None:
             },
             "fourth": {"class": "SetNode", "retry": {"max_attempts": 0}, "on_error": {"Timeout": "nowhere"}},
         },
-        "budget": {"tokens": 1},
+        "budget": {"tokens": 0},
     }
     assert faults_of(document) == [
         ("", "missing"),
@@ -81,7 +81,7 @@ def test_every_fault_is_reported_at_once_in_document_order() -> None:
         ("/nodes/third/timeout", "wrong_value"),
         ("/nodes/fourth/retry/max_attempts", "wrong_value"),
         ("/nodes/fourth/on_error/Timeout", "unknown_node"),
-        ("/budget/tokens", "not_acted_on"),
+        ("/budget/tokens", "wrong_value"),
     ]
 
 
@@ -109,9 +109,18 @@ def test_a_workflow_field_of_later_is_refused_in_words(field: str) -> None:
     assert message_of(workflow({"a": {}}, **{field: []})) == f"`{field}` is not acted on by this release"
 
 
-@pytest.mark.parametrize("field", BUDGET_FIELDS)
-def test_a_budget_field_of_later_is_refused_in_words(field: str) -> None:
-    assert message_of(workflow({"a": {}}, budget={field: 1})) == f"`{field}` is not acted on by this release"
+@pytest.mark.parametrize(
+    ("budget", "words"),
+    [
+        ({"tokens": 0}, "this must be greater than or equal to 1"),
+        ({"tokens": 1.5}, "a whole number is due here"),
+        ({"cost_usd": 0}, "this must be greater than 0"),
+        ({"on_exceeded": "stop"}, "this must be 'fail' or 'pause'"),
+        ({"token": 5}, "a budget has no `token`; did you mean `tokens`?"),
+    ],
+)
+def test_a_budget_that_cannot_be_meant_is_refused(budget: dict[str, Any], words: str) -> None:
+    assert words in message_of(workflow({"a": {}}, budget=budget))
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,9 @@ def test_the_defaults_are_those_of_the_design() -> None:
     assert definition.nodes["b"].retry.max_attempts == 1
     assert definition.nodes["b"].effect is Effect.IRREVERSIBLE
     assert definition.nodes["a"].timeout_us == 3600 * SECOND
-    assert definition.budget_tasks == 1_000_000
-    assert definition.budget_duration_us == 366 * 24 * 3600 * SECOND
+    year_us = 366 * 24 * 3600 * SECOND
+    assert definition.budget == {"tasks": 1_000_000, "duration": year_us, "tokens": None, "cost_usd": None}
+    assert definition.budget_pauses == {"tokens", "cost_usd"}
     assert definition.output is None
 
 
@@ -63,7 +64,7 @@ def test_what_is_written_wins() -> None:
     assert pay.when is not None
     assert pay.references.input
     assert pay.references.variables == {"v"}
-    assert (definition.budget_tasks, definition.budget_duration_us) == (9, 3600 * SECOND)
+    assert (definition.budget["tasks"], definition.budget["duration"]) == (9, 3600 * SECOND)
     assert definition.variables.evaluate({}) == {"v": 1}
     assert definition.output is not None
     assert definition.output.evaluate({}) is None

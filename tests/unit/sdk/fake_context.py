@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from orchestrator.sdk import Arrival, ChildFailed, Context, Effect, LogLevel, SignalTimeout, UsageError
+from orchestrator.sdk import Arrival, ChildFailed, Context, Effect, LogLevel, SignalTimeout, Usage, UsageError
 
 
 def as_json(value: Any) -> Any:
@@ -53,10 +53,14 @@ class FakeContext:
         self.started: list[tuple[str, Any, int | None]] = []
         self.logged: list[tuple[LogLevel, str]] = []
         self.progressed: list[tuple[float, float | None, str | None]] = []
+        self.spent: list[Usage] = []
         self.set: dict[str, Any] = {}
         self._waiting: dict[str, deque[Any]] = defaultdict(
             deque, {n: deque(p) for n, p in self.signals.items()}
         )
+
+    def used(self, *, tokens: int = 0, cost_usd: float = 0.0) -> None:
+        self.spent.append(Usage(tokens=tokens, cost_usd=cost_usd))
 
     async def step(
         self,
@@ -66,6 +70,7 @@ class FakeContext:
         *args: Any,
         key: str | None = None,
         effect: Effect = Effect.WRITE,
+        reserve: Usage | None = None,
         **kwargs: Any,
     ) -> Any:
         place = key or name

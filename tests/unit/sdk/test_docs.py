@@ -42,6 +42,7 @@ def test_the_page_has_examples_and_all_of_them_load(page: Registry) -> None:
     assert len(BLOCKS) >= 8
     assert set(page.declarations()) == {
         *(
+            "AnswerNode",
             "CheapestNode",
             "ConvertNode",
             "GreetNode",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from pydantic import BaseModel
 
-from orchestrator.engine.attempts.branches import StepInDoubt, Suspension, enter_root
+from orchestrator.engine.attempts.branches import BudgetSpent, StepInDoubt, Suspension, enter_root
 from orchestrator.engine.attempts.containment import enter_node
 from orchestrator.engine.attempts.context import TaskContext
 from orchestrator.engine.attempts.failures import clean, error_info
@@ -39,17 +39,21 @@ from orchestrator.kernel.commands import (
     FailTask,
     NoteLate,
     RecordStep,
+    ReserveBudget,
     RouteChoice,
     SkipTask,
     StartTask,
     StopRequest,
     SuspendTask,
 )
+from orchestrator.kernel.events import BudgetReserved
 from orchestrator.kernel.state import RunState, TaskState
 from orchestrator.kernel.values import Handover, Payload, Timing, rfc3339
+from orchestrator.kernel.values import Usage as Spend
 from orchestrator.model.declarations import Effect
 from orchestrator.model.definition import Definition, NodeDefinition
 from orchestrator.model.limits import DURATION_SECONDS_MAX
+from orchestrator.sdk.context import Usage
 from orchestrator.sdk.node import BaseNode
 from orchestrator.sdk.results import Continue, Route, Stop
 from orchestrator.stores.contract import Blob
@@ -88,6 +92,7 @@ class Attempt:
         "careful",
         "depth",
         "epoch",
+        "give_back_note",
         "granted_us",
         "live",
         "node",
@@ -133,6 +138,7 @@ class Attempt:
         self.values = TaskValues(state, task, NO_BLOBS)
         self.blobs_to_commit: list[Blob] = []
         self.reason: str | None = None
+        self.give_back_note: str | None = None
         self.announced = False
         self.pure = self.careful = False
         self.live: LiveTask | None = None
@@ -201,6 +207,15 @@ class Attempt:
             command = await self._outcome_of()
         except asyncio.CancelledError:
             command = self._told()
+        except BudgetSpent as spent:
+            if self._touched:
+                why = (
+                    f"the budget has no room for step `{spent.step}`, and the irreversible attempt had begun"
+                )
+                command = DoubtTask(path=self.path, reason=why)
+            else:
+                self.give_back_note = f"step `{spent.step}` needs more budget than is left"
+                command = None
         except Suspension as suspension:
             command = SuspendTask(path=self.path, waits=suspension.waits)
         except StepInDoubt as doubt:
@@ -358,8 +373,17 @@ class Attempt:
 
     def _timing(self) -> Timing:
         return Timing(
-            worker=self.worker.name, queued_at=rfc3339(self.queued_us), started_at=rfc3339(self.started_us)
+            worker=self.worker.name,
+            queued_at=rfc3339(self.queued_us),
+            started_at=rfc3339(self.started_us),
+            usage=self._usage(),
         )
+
+    def _usage(self) -> dict[str, float] | None:
+        """What the code used beside its steps."""
+        spent = self._ctx.spent if self._ctx is not None else Usage()
+        named = {"tokens": spent.tokens, "cost_usd": spent.cost_usd}
+        return {name: amount for name, amount in named.items() if amount} or None
 
     def _later_us(self, seconds: float | None) -> int:
         """When to try again, whatever the node's code asked for."""
@@ -398,6 +422,21 @@ class Attempt:
         """Run plain code beside the loop."""
         return self.worker.threads.run(fn)
 
+    async def reserve(self, step: str, usage: Usage) -> bool:
+        """Set aside what a step may use, durably; False: there isn't enough left, and the run pauses or stops.
+
+        Raises:
+            asyncio.CancelledError: the task is no longer ours, or is to end.
+        """
+        wanted = Spend(tokens=usage.tokens, cost_usd=usage.cost_usd)
+        accepted = await self.record(ReserveBudget(path=self.path, step=step, usage=wanted))
+        if any(isinstance(event, BudgetReserved) for event in accepted.events):
+            return True
+        if accepted.state.ending is not None:
+            self.reason = self.reason or ENDING
+            raise asyncio.CancelledError
+        return False
+
     def post(self, command: Command, blobs: Sequence[Blob] = ()) -> "asyncio.Future[Accepted]":
         """Hand a command in that stands on the lease and keeps it; nobody has to wait for its answer."""
         future: asyncio.Future[Accepted] = self.worker.engine.loop.create_future()
@@ -416,14 +455,16 @@ class Attempt:
         )
         return future
 
-    async def record(self, command: Command, blobs: Sequence[Blob] = ()) -> None:
+    async def record(self, command: Command, blobs: Sequence[Blob] = ()) -> Accepted:
         """Make a step (or a start) durable before the code goes on.
 
         Raises:
             asyncio.CancelledError: the task is no longer ours; the code is unwound.
             UsageError, LimitExceeded, InternalError: it can't be written down.
         """
-        await self.written((self.post(command, blobs),))
+        future = self.post(command, blobs)
+        await self.written((future,))
+        return future.result()
 
     async def written(self, futures: "Sequence[asyncio.Future[Accepted]]") -> None:
         """Wait until what was posted is durable. Raises as `record`."""

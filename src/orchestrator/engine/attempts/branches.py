@@ -37,6 +37,14 @@ class StepInDoubt(BaseException):
         super().__init__(reason)
 
 
+class BudgetSpent(BaseException):
+    """There isn't enough left for a step: unwinds the node's code, which runs again once the budget is raised."""
+
+    def __init__(self, step: str) -> None:
+        self.step = step
+        super().__init__(f"the run's budget has no room for step `{step}`; let this pass")
+
+
 class Branch:
     """A line of the code's execution: the task's own (`path` empty), or one that a gathering runs.
 
@@ -186,6 +194,7 @@ class Gathering(Generic[T]):
         Raises:
             Suspension: nothing works any more, and something waits.
             StepInDoubt: the outcome of an irreversible step of a branch is unknown.
+            BudgetSpent: a step of a branch can't be called; what the others had begun was let end.
             Exception: the failure of the first branch, in order, that failed.
         """
         loop = asyncio.get_running_loop()
@@ -221,7 +230,7 @@ class Gathering(Generic[T]):
         except Exception:
             self.broken = self.broken or not self._keeps_errors
             raise
-        except StepInDoubt:
+        except (StepInDoubt, BudgetSpent):
             self.broken = True
             raise
         except BaseException:  # told to end, or the loop was blocked: nothing beside it goes on

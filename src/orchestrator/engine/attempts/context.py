@@ -14,17 +14,18 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from orchestrator.engine.attempts.branches import Branch, Gathering, StepInDoubt, branch_of
+from orchestrator.engine.attempts.branches import Branch, BudgetSpent, Gathering, StepInDoubt, branch_of
 from orchestrator.engine.attempts.failures import clean, describe, raise_again, step_error_info
 from orchestrator.engine.attempts.payloads import to_json
+from orchestrator.engine.attempts.spending import METER, Meter, check_usage
 from orchestrator.engine.runs.actor import Accepted
 from orchestrator.errors import NotFound, PermanentFailure, RetryLater, StepMismatch, UsageError
-from orchestrator.kernel.commands import RecordStep, StartStep
+from orchestrator.kernel.commands import RecordStep, SettleBudget, StartStep
 from orchestrator.kernel.state import StepState, TaskState
 from orchestrator.kernel.values import ErrorInfo, Wait, rfc3339
 from orchestrator.model.declarations import Effect
 from orchestrator.model.definition import NodeDefinition
-from orchestrator.sdk.context import Arrival, LogLevel
+from orchestrator.sdk.context import Arrival, LogLevel, Usage
 from orchestrator.sdk.errors import ChildFailed, SignalTimeout
 from orchestrator.stores.contract import Blob
 
@@ -67,6 +68,7 @@ class TaskContext:
         self._drawn: list[RecordStep] = []
         self._on_their_way: list[asyncio.Future[Accepted]] = []
         self.cancelled = False
+        self.spent = Usage()
         self.seen: dict[str, Any] = {}
         self.new_variables: dict[str, Any] = {}
         self.steps: dict[str, StepState] = dict(task.steps)
@@ -180,8 +182,11 @@ class TaskContext:
         *args: Any,
         key: str | None = None,
         effect: Effect = Effect.WRITE,
+        reserve: Usage | None = None,
         **kwargs: Any,
     ) -> Any:
+        if reserve is not None:
+            check_usage(reserve, least=1)
         branch = branch_of(self._root)
         step = self._name_step(branch, name, key)
         digest = _digest(args, kwargs)
@@ -201,7 +206,7 @@ class TaskContext:
         try:
             await self._flush_failed(branch)
             call = functools.partial(fn, *args, **kwargs)
-            return await self._run_step(branch, step, name, digest, effect, call)
+            return await self._run_step(branch, step, name, digest, effect, call, reserve)
         finally:
             self._under_way.discard(step)
             branch.running -= 1
@@ -217,9 +222,12 @@ class TaskContext:
         digest: str,
         effect: Effect,
         call: "functools.partial[Any]",
+        reserve: Usage | None,
     ) -> Any:
         attempt = self._attempt
         irreversible = effect is Effect.IRREVERSIBLE
+        if reserve is not None and not await attempt.reserve(step, reserve):
+            raise BudgetSpent(step)
         if irreversible:
             await self._record(StartStep(path=self.path, step=step, name=name, args_sha256=digest))
         elif effect is not Effect.PURE:
@@ -237,6 +245,8 @@ class TaskContext:
             effect=effect.value,
             started_at=started_at,
         )
+        meter = Meter()
+        before = METER.set(meter)
         try:
             if inspect.iscoroutinefunction(call.func):
                 result = await call()
@@ -246,21 +256,25 @@ class TaskContext:
                     result = await result
             payload, blobs = attempt.encode(result)
         except RetryLater:
+            await self._settle(step, reserve, meter)
             raise
         except PermanentFailure as error:
             if irreversible:
                 raise StepInDoubt(f"the irreversible step `{step}` failed: {describe(error)}") from error
             info = step_error_info(error, self._task, attempt.redactor)
-            await self._record(record(error=info))
+            await self._record(record(error=info, usage=meter.usage))
             self._remember(step, name, digest, error=info)
             raise
         except Exception as error:
             if irreversible:
                 raise StepInDoubt(f"the irreversible step `{step}` failed: {describe(error)}") from error
+            await self._settle(step, reserve, meter)
             # Recorded only if the node's code goes on all the same: then it is the step's final answer.
             branch.failed.append(record(error=step_error_info(error, self._task, attempt.redactor)))
             raise
-        command = record(result=payload)
+        finally:
+            METER.reset(before)
+        command = record(result=payload, usage=meter.usage)
         try:
             await self._record(command, blobs)
         except asyncio.CancelledError:
@@ -275,6 +289,20 @@ class TaskContext:
         """Make it durable, and with it the values that were drawn before."""
         self.hand_in()
         await self._attempt.record(command, blobs)
+
+    async def _settle(self, step: str, reserve: Usage | None, meter: Meter) -> None:
+        """A call that leaves no answer behind has used something all the same."""
+        if reserve is not None or meter.usage is not None:
+            await self._attempt.record(SettleBudget(path=self.path, step=step, usage=meter.usage))
+
+    def used(self, *, tokens: int = 0, cost_usd: float = 0.0) -> None:
+        more = Usage(tokens=tokens, cost_usd=cost_usd)
+        check_usage(more, least=0)
+        meter = METER.get()
+        if meter is not None:
+            meter.add(more)
+        else:
+            self.spent = Usage(tokens=self.spent.tokens + tokens, cost_usd=self.spent.cost_usd + cost_usd)
 
     async def _flush_failed(self, branch: Branch) -> None:
         failed, branch.failed = branch.failed, []

@@ -362,7 +362,7 @@ class Worker:
             task = state.tasks.get(claim.path)
         if task is None or task.status is not TaskStatus.READY:
             raise Conflict(f"task `{claim.path}` has nothing to run", reason="task_not_open")
-        if state.paused:
+        if state.held:
             await self._give_back(self._controls[(claim.run_id, claim.path)])
             return
         if is_stopped(state, task):
@@ -493,7 +493,10 @@ class Worker:
         """The attempt is over; `command` says how, None that there is nothing to say."""
         self.announcer.ended(attempt)
         if command is None:
-            self._forget(attempt)
+            if attempt.give_back_note is not None:
+                self.engine.spawn(self._hand_back(attempt), name=f"give back {attempt.path}")
+            else:
+                self._forget(attempt)
             return
         if not attempt.epoch and self._attempts.get((attempt.run_id, attempt.path)) is attempt:
             del self._attempts[(attempt.run_id, attempt.path)]  # it holds no slot until its result is written
@@ -503,6 +506,12 @@ class Worker:
     def adopted(self, attempt: Attempt) -> None:
         """An attempt that ran ahead has its lease now; it may have ended already."""
         self._attempts[(attempt.run_id, attempt.path)] = attempt
+
+    async def _hand_back(self, attempt: Attempt) -> None:
+        """The attempt can't go on yet, and is none: its task goes back to the queue."""
+        granted = Granted(run_id=attempt.run_id, path=attempt.path, epoch=attempt.epoch)
+        await self._give_back(granted, note=attempt.give_back_note or "")
+        self._forget(attempt)
 
     def _report(self, attempt: Attempt, command: Command, blobs: Sequence[Blob] = ()) -> None:
         def done(result: Accepted | BaseException) -> None:

@@ -491,7 +491,7 @@ class RunActor:
             now_us = self._engine.now_us()
             leasable = 0
             worker = self._engine.worker
-            if worker is not None and not state.paused:
+            if worker is not None and not state.held:
                 freed = sum(lease.finish for lease in leases)
                 freed += sum(self._ahead.is_running(row.path) for row in work.rows)
                 leasable, self._reserved = worker.reserve(len(work.rows), freed=freed)

@@ -112,7 +112,7 @@ def _wakers(state: RunState) -> tuple[tuple[Pending, ...], int]:
     """The first few wakers and their number. Of many tasks that are only ready, not each is looked at."""
     if not state.status.live:
         return (), 0
-    plain = state.ready == len(state.tasks) and not state.paused and state.ending is None
+    plain = state.ready == len(state.tasks) and not state.held and state.ending is None
     plain = plain and state.imported is None
     if plain:
         first = list(islice(state.tasks.values(), WAKERS_MAX))

@@ -35,6 +35,13 @@ from orchestrator.kernel.joins import waiting_joins
 from orchestrator.kernel.runs import active_us
 from orchestrator.kernel.status import RunStatus
 from orchestrator.model.definition import Definition
+from orchestrator.model.durations import to_microseconds
+from orchestrator.model.limits import (
+    BUDGET_COST_USD_MAX,
+    BUDGET_TASKS,
+    BUDGET_TOKENS_MAX,
+    DURATION_SECONDS_MAX,
+)
 from orchestrator.model.nearest import Nearest
 from orchestrator.model.reading import Syntax
 from orchestrator.model.schema import workflow_schema
@@ -165,8 +172,11 @@ class Service:
         hold = await self._hold(row)
         summary = await self._summarise(row, hold=hold)
         state = await self.engine.read_state(run_id)
+        definition = await self._definition(row)
+        active = active_us(state, self.engine.now_us())
         return views.run_view(
             summary,
+            budget=views.budget_view(state, definition, active_us=active),
             input=await self.engine.decode(state.input, run_id=run_id),
             output=await self.engine.decode(state.output, run_id=run_id) if not row.index.live else None,
         )
@@ -324,6 +334,38 @@ class Service:
     async def resume(self, run_id: str, *, reason: str | None = None) -> View:
         """Take a pause back. Raises NotFound, Conflict (over)."""
         return await self._change(run_id, c.ResumeRun(reason=self._said(reason)))
+
+    async def raise_budget(
+        self,
+        run_id: str,
+        *,
+        tasks: int | None = None,
+        duration_seconds: float | None = None,
+        tokens: int | None = None,
+        cost_usd: float | None = None,
+        reason: str | None = None,
+    ) -> View:
+        """Give a run new limits; one that a spent budget paused goes on. The limits that it has change nothing.
+
+        Raises:
+            NotFound: there is no such run. UsageError: no limit is named, or one is out of bounds.
+            Conflict: the run is over, has no such limit, or may use more already.
+        """
+        limits: dict[str, int | float] = {}
+        for name, given, most in (
+            ("tasks", tasks, BUDGET_TASKS),
+            ("duration", duration_seconds, DURATION_SECONDS_MAX),
+            ("tokens", tokens, BUDGET_TOKENS_MAX),
+            ("cost_usd", cost_usd, BUDGET_COST_USD_MAX),
+        ):
+            if given is None:
+                continue
+            if not 0 < given <= most:
+                raise UsageError(f"a budget of {name} is more than 0 and at most {most:,}, not {given:,}")
+            limits[name] = to_microseconds(given) if name == "duration" else given
+        if not limits:
+            raise UsageError("name the budget to raise: tasks, duration, tokens or cost_usd")
+        return await self._change(run_id, c.RaiseBudget(limits=limits, reason=self._said(reason)))
 
     async def cancel(self, run_id: str, *, reason: str | None = None) -> View:
         """End the run; what runs is told. Raises NotFound, Conflict (over otherwise)."""

@@ -135,7 +135,7 @@ def _look(pending: Pending, situation: Situation) -> _Look:
         "node": waker.node,
         "sentence": sentence,
         "at": rfc3339(at_us) if at_us is not None else None,
-        "name": waker.name if waker.kind == "signal" else None,
+        "name": waker.name if waker.kind in ("signal", "budget") else None,
         "run": waker.run,
         "worker": row.worker if row is not None and kind == "lease" else None,
     }
@@ -215,6 +215,11 @@ def _successor(pending: Pending, row: QueueRow | None, situation: Situation) -> 
     return "successor", 1, f"Hands over to run `{pending.waker.run}`"
 
 
+def _budget(pending: Pending, row: QueueRow | None, situation: Situation) -> _Told:
+    name = words.BUDGETS.get(pending.waker.name or "", pending.waker.name)
+    return "budget", 0, f"Paused: the budget of {name} is spent; the run goes on once it is raised"
+
+
 def _other(pending: Pending, row: QueueRow | None, situation: Situation) -> _Told:
     waker = pending.waker
     where = f" in `{waker.path}`" if waker.path else ""
@@ -235,6 +240,7 @@ _TELL: Mapping[str, Callable[[Pending, QueueRow | None, Situation], _Told]] = {
     "signal": _signal,
     "child": _child,
     "successor": _successor,
+    "budget": _budget,
 }
 
 

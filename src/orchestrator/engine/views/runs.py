@@ -10,6 +10,7 @@ from orchestrator.engine.views.crew import Crew
 from orchestrator.engine.views.explain import NO_HOLD, Explained, Hold, Pending, Situation, by_path, explain
 from orchestrator.engine.views.payloads import payload_view
 from orchestrator.errors import Fault
+from orchestrator.kernel.budgets import BUDGETS, limit_of
 from orchestrator.kernel.state import Arrival, Compensation, RunState, TaskState
 from orchestrator.kernel.status import RunStatus
 from orchestrator.kernel.values import ErrorInfo, Origin, Wait, microseconds, rfc3339
@@ -172,9 +173,25 @@ def _counts(tasks: TaskTotals, *, running: int) -> View:
     }
 
 
-def run_view(summary: View, *, input: Any, output: Any) -> View:
+def run_view(summary: View, *, input: Any, output: Any, budget: View) -> View:
     """A whole run: its summary with its values."""
-    return {**summary, "input": input, "output": output}
+    return {**summary, "input": input, "output": output, "budget": budget}
+
+
+def budget_view(state: RunState, definition: Definition, *, active_us: int) -> View:
+    """What the run has used and reserved of each budget, and its limit (None: it has none)."""
+    spent, reserved = state.spent, state.reserved
+    limit = {budget: limit_of(state, definition, budget) for budget in BUDGETS}
+    return {
+        "tasks": {"used": state.carried_tasks + state.counts.total, "limit": limit["tasks"]},
+        "duration_us": {"used": active_us, "limit": limit["duration"]},
+        "tokens": {"used": spent.tokens, "reserved": reserved.tokens, "limit": limit["tokens"]},
+        "cost_usd": {
+            "used": spent.nano_usd / 1_000_000_000,
+            "reserved": reserved.nano_usd / 1_000_000_000,
+            "limit": limit["cost_usd"],
+        },
+    }
 
 
 # --- the state at a seq -------------------------------------------------------------------------------------------
@@ -193,10 +210,7 @@ def state_view(state: RunState, definition: Definition, *, active_us: int) -> Vi
         "signals": [
             {"seq": s.seq, "name": s.name, "payload": payload_view(s.payload)} for s in state.signals
         ],
-        "budget": {
-            "tasks": {"used": state.carried_tasks + state.counts.total, "limit": definition.budget_tasks},
-            "duration_us": {"used": active_us, "limit": definition.budget_duration_us},
-        },
+        "budget": budget_view(state, definition, active_us=active_us),
         "output": payload_view(state.output),
         "error": error_view(state.error),
     }

@@ -105,9 +105,33 @@ def _run_resumed(event: e.RunResumed) -> Line:
 
 
 def _budget_exceeded(event: e.BudgetExceeded) -> Line:
-    if event.budget == "duration":
-        return Line("warning", f"the budget of {words.duration(event.limit)} is spent")
-    return Line("warning", f"the budget of {event.limit:,} {event.budget} is spent")
+    then = "; the run pauses until it is raised" if event.action == "pause" else ""
+    return Line("warning", f"the budget of {words.budget(event.budget, event.limit)} is spent{then}")
+
+
+def _budget_raised(event: e.BudgetRaised) -> Line:
+    more = words.budget(event.budget, event.limit)
+    return Line("info", f"{event.by} raises the budget to {more}{_because(event.reason)}")
+
+
+def _budget_reserved(event: e.BudgetReserved) -> Line:
+    return Line("debug", f"{event.path} sets {_usage(event)} aside for step `{event.step}`")
+
+
+def _budget_settled(event: e.BudgetSettled) -> Line:
+    where = f"step `{event.step}` of {event.path}" if event.step else event.path
+    if event.lost:
+        return Line("warning", f"{where}: answer lost; {_usage(event)} that were set aside count as used")
+    return Line("debug", f"{where} used {_usage(event)}")
+
+
+def _usage(event: e.BudgetReserved | e.BudgetSettled) -> str:
+    parts = [
+        words.budget(name, amount)
+        for name, amount in (("tokens", event.tokens), ("cost_usd", event.cost_usd))
+        if amount
+    ]
+    return " and ".join(parts) or "nothing"
 
 
 def _cancel_requested(event: e.CancelRequested) -> Line:
@@ -298,6 +322,9 @@ _TELL: dict[type[e.Event], Callable[[Any], Line]] = {
     e.RunPaused: _run_paused,
     e.RunResumed: _run_resumed,
     e.BudgetExceeded: _budget_exceeded,
+    e.BudgetRaised: _budget_raised,
+    e.BudgetReserved: _budget_reserved,
+    e.BudgetSettled: _budget_settled,
     e.CancelRequested: _cancel_requested,
     e.RunStopping: _run_stopping,
     e.CompensationStarted: _compensation_started,

@@ -53,3 +53,16 @@ def shortened(text: str, *, characters: int = 200) -> str:
     """One line of at most so many characters."""
     line = " ".join(text.split())
     return line if len(line) <= characters else line[: characters - 1] + "…"
+
+
+BUDGETS = {"tasks": "tasks", "duration": "time", "tokens": "tokens", "cost_usd": "money"}
+"""What a run has budgets of."""
+
+
+def budget(name: str, amount: int | float) -> str:
+    """An amount of a budget."""
+    if name == "duration":
+        return duration(int(amount))
+    if name == "cost_usd":
+        return f"${amount:,.2f}" if amount >= 1 else f"${amount:.6g}"
+    return f"{amount:,} {name}"

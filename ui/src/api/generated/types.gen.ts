@@ -34,6 +34,21 @@ export type Attempt = {
 };
 
 /**
+ * Budget
+ *
+ * What a run has used of what it may use.
+ */
+export type Budget = {
+    tasks: Counted;
+    /**
+     * Microseconds, not counting waiting and pauses.
+     */
+    duration_us: Counted;
+    tokens: Reserved;
+    cost_usd: Reserved;
+};
+
+/**
  * Chosen
  *
  * A target that was chosen.
@@ -71,6 +86,22 @@ export type CompensationProgress = {
      * Left
      */
     left: number;
+};
+
+/**
+ * Counted
+ *
+ * How much of a budget is used.
+ */
+export type Counted = {
+    /**
+     * Used
+     */
+    used: number;
+    /**
+     * Limit
+     */
+    limit: number;
 };
 
 /**
@@ -1060,6 +1091,44 @@ export type Problem = {
 };
 
 /**
+ * RaiseBudget
+ *
+ * The new limits; what is left out stays as it is.
+ */
+export type RaiseBudget = {
+    /**
+     * Tasks
+     *
+     * Tasks in all.
+     */
+    tasks?: number | null;
+    /**
+     * Duration
+     *
+     * Active time in all: seconds, or a text such as `2h`.
+     */
+    duration?: number | string | null;
+    /**
+     * Tokens
+     *
+     * Tokens in all.
+     */
+    tokens?: number | null;
+    /**
+     * Cost Usd
+     *
+     * US dollars in all.
+     */
+    cost_usd?: number | null;
+    /**
+     * Reason
+     *
+     * Why; it stands in the journal.
+     */
+    reason?: string | null;
+};
+
+/**
  * Readiness
  *
  * Whether work gets on: a worker claimed not long ago, and the store answers.
@@ -1140,6 +1209,28 @@ export type RepeatedStep = {
      */
     name: string;
     effect: EffectName;
+};
+
+/**
+ * Reserved
+ *
+ * How much of a budget is used, and how much is set aside for calls that are being made.
+ */
+export type Reserved = {
+    /**
+     * Used
+     */
+    used: number;
+    /**
+     * Reserved
+     */
+    reserved: number;
+    /**
+     * Limit
+     *
+     * Null: there is no limit.
+     */
+    limit: number | null;
 };
 
 /**
@@ -1248,6 +1339,7 @@ export type Run = {
      * Output
      */
     output: unknown;
+    budget: Budget;
 };
 
 /**
@@ -1345,12 +1437,7 @@ export type RunState = {
      * Arrivals
      */
     arrivals: unknown;
-    /**
-     * Budget
-     */
-    budget: {
-        [key: string]: unknown;
-    };
+    budget: Budget;
 };
 
 /**
@@ -1922,7 +2009,7 @@ export type Waker = {
     /**
      * Name
      *
-     * Name of the signal.
+     * Name of the signal, or of the budget.
      */
     name?: string | null;
     /**
@@ -3556,6 +3643,78 @@ export type ResumeRunResponses = {
 };
 
 export type ResumeRunResponse = ResumeRunResponses[keyof ResumeRunResponses];
+
+export type RaiseBudgetData = {
+    body: RaiseBudget;
+    path: {
+        /**
+         * Run Id
+         *
+         * The run's id.
+         */
+        run_id: string;
+    };
+    query?: never;
+    url: '/api/v1/runs/{run_id}/budget';
+};
+
+export type RaiseBudgetErrors = {
+    /**
+     * Bad Request
+     */
+    400: Problem;
+    /**
+     * Unauthorized
+     */
+    401: Problem;
+    /**
+     * Forbidden
+     */
+    403: Problem;
+    /**
+     * Not Found
+     */
+    404: Problem;
+    /**
+     * Conflict
+     */
+    409: Problem;
+    /**
+     * Request Entity Too Large
+     */
+    413: Problem;
+    /**
+     * Unsupported Media Type
+     */
+    415: Problem;
+    /**
+     * Unprocessable Entity
+     */
+    422: Problem;
+    /**
+     * Too Many Requests
+     */
+    429: Problem;
+    /**
+     * Internal Server Error
+     */
+    500: Problem;
+    /**
+     * Service Unavailable
+     */
+    503: Problem;
+};
+
+export type RaiseBudgetError = RaiseBudgetErrors[keyof RaiseBudgetErrors];
+
+export type RaiseBudgetResponses = {
+    /**
+     * Successful Response
+     */
+    200: Run;
+};
+
+export type RaiseBudgetResponse = RaiseBudgetResponses[keyof RaiseBudgetResponses];
 
 export type CancelRunData = {
     body?: Reason;
