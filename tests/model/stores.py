@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from orchestrator.stores.contract import (
+    Acquired,
     Blob,
     Commit,
     CommitAnswer,
@@ -22,6 +23,7 @@ from orchestrator.stores.contract import (
     FeedItem,
     Granted,
     Lease,
+    Limit,
     LoadedRun,
     RunFilter,
     RunIndex,
@@ -294,6 +296,24 @@ class StoreComparison(RuleBasedStateMachine):
             self.runner.run(store.release(worker, [lease], delay_us=delay_us, note=note))
         self.done("released", (None, None))
 
+    @rule(data=st.data(), most=st.integers(1, 2), kind=st.sampled_from(["x", "x", "y", "rate"]))
+    def acquire(self, data: st.DataObject, most: int, kind: str) -> None:
+        """Ask for a slot, mostly under a lease that lives; some ask for two at once."""
+        live = [held for held in self.leases if self.is_live(held)]
+        if not self.leases:
+            return
+        held = data.draw(st.sampled_from([*live, *live, *self.leases[-2:]]))
+        limits = [Limit(account="x", name="x", concurrency=most)]
+        if kind == "y":
+            limits.append(Limit(account="y", name="y", concurrency=1))
+        elif kind == "rate":
+            limits = [Limit(account="rate", name="rate", rate=most, per_us=20 * SECOND)]
+        answers: list[Acquired] = []
+        for store, epoch in ((self.oracle, held.oracle), (self.store, held.store)):
+            lease = Granted(run_id=held.run_id, path=held.path, epoch=epoch)
+            answers.append(self.runner.run(store.acquire(held.worker, lease, limits)))
+        self.done(f"acquire {answers[0]}", (answers[0], answers[1]))
+
     @rule(lease_us=st.sampled_from([SECOND, 60 * SECOND, 60 * SECOND]))
     def heartbeat(self, lease_us: int) -> None:
         """Everybody registers or goes on."""
@@ -339,6 +359,7 @@ class StoreComparison(RuleBasedStateMachine):
                 shown.append(await store.get_run(run_id))
                 shown.append(await store.load_blob(run_id, "x"))
             shown.append(await store.workers())
+            shown.append(await store.accounts())
             shown.append(await store.queue_depth())
             shown.append(await store.changed(dict.fromkeys(RUNS, 2)))
             for where in (

@@ -13,7 +13,7 @@ from orchestrator.stores.contract import Store
 from orchestrator.stores.sqlite import SqliteStore
 from tests.model.stores import StoreComparison
 
-EXAMPLES = 60
+EXAMPLES = 80
 STEPS = 40
 
 
@@ -62,5 +62,8 @@ def test_sqlite_agrees_with_memory_under_random_commands() -> None:
         "repeat",
         "released",
         "expired",
+        "acquire granted",
+        "acquire waits",
+        "acquire fenced",
     ):
         assert reached[what] > 10, f"{what}: {reached}"

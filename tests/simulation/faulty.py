@@ -7,12 +7,14 @@ from typing import Any
 
 from orchestrator.errors import CommitUnknown, StoreUnavailable
 from orchestrator.stores.contract import (
+    Acquired,
     Blob,
     ClaimAnswer,
     Commit,
     CommitAnswer,
     Granted,
     HeartbeatAnswer,
+    Limit,
     LoadedRun,
     Notice,
     Outcome,
@@ -120,6 +122,12 @@ class FaultyStore:
     ) -> None:
         await self._before("release")
         await self.inner.release(worker, leases, delay_us=delay_us, note=note)
+
+    async def acquire(self, worker: str, lease: Granted, limits: Sequence[Limit]) -> Acquired:
+        await self._before("acquire")
+        answer = await self.inner.acquire(worker, lease, limits)
+        await self._after("acquire", StoreUnavailable("simulated: the answer was lost"))
+        return answer
 
     async def heartbeat(self, worker: str, *, lease_us: int, info: bytes = b"") -> HeartbeatAnswer:
         await self._before("heartbeat")

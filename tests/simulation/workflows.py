@@ -438,6 +438,19 @@ WORKFLOWS["spends"] = {
     "d": _node("Write"),
 }
 
+SLOTS = 2
+"""How many tasks with one key may run at once."""
+
+WORKFLOWS["limited"] = {
+    "a": _node(
+        "Write", limits={"key": "shared-{{ input.deep }}", "concurrency": SLOTS}, next_node=["b", "c", "d"]
+    ),
+    "b": _node("Steps", limits=[{"key": "shared-{{ input.deep }}", "concurrency": SLOTS}], next_node="e"),
+    "c": _node("Flaky", limits={"rate": 3, "per": 5}, retry=_QUICK, next_node="e"),
+    "d": _node("Pay", limits={"key": "pay", "concurrency": SLOTS}, next_node="e"),
+    "e": _node("Write"),
+}
+
 OUTPUTS: dict[str, Any] = {"loop": {"visits": "{{ nodes.b }}"}, "diamond": {"seen": "{{ vars.seen }}"}}
 
 

@@ -36,7 +36,7 @@ from orchestrator.stores.memory import MemoryStore
 from orchestrator.testing.clock import VirtualLoop, run_virtual
 from tests.simulation.faulty import Audit, FaultyStore, as_store
 from tests.simulation.invariants import check_run, doubts_retried, signal_keys
-from tests.simulation.workflows import ONCE, WORKFLOWS, Ledger, build_registry, documents
+from tests.simulation.workflows import ONCE, SLOTS, WORKFLOWS, Ledger, build_registry, documents
 
 PROCESSES = 3
 CONFIG = EngineConfig(concurrency=4, drain_seconds=5.0, snapshot_every=10, reconcile_seconds=30.0)
@@ -268,11 +268,22 @@ class World:
         assert not self.ledger.wrong, self.ledger.wrong
         assert not self.audit.wrong, self.audit.wrong
         engine = self.processes[0].engine
+        await self.check_slots()
         for row in (await self.store.list_runs(RunFilter(), limit=10_000)).items:
             if self.checked.get(row.run_id) != row.seq:
                 definition = await engine.definitions.get(row.index.workflow, row.index.version)
                 await check_run(self.store, row.run_id, definition)
                 self.checked[row.run_id] = row.seq
+
+    async def check_slots(self) -> None:
+        """Slots in use are live leases, and no more of them than the limit."""
+        for account in await self.store.accounts():
+            for holder in account.holders:
+                rows = {row.path: row for row in await self.store.queue_rows(holder.run_id)}
+                assert holder.path in rows, f"{holder} has a slot and no row"
+                assert rows[holder.path].worker is not None, f"{holder} has a slot and no lease"
+            if "/slots/" in account.account:
+                assert len(account.holders) <= SLOTS, f"{account.account}: {account.holders}"
 
     async def heal(self) -> None:
         """No more faults: every run must come to its end, with the help that only people can give."""
@@ -330,6 +341,7 @@ class World:
         await asyncio.sleep(CONFIG.lease_seconds + 5)  # the killed ones are noticed by the last that is left
         await self.processes[0].stop()
         assert not await self.store.workers(), "a worker stayed registered"
+        assert not await self.store.accounts(), "a slot or a place in line was left behind"
 
     def _judge_run(self, run_id: str, state: RunState, events: list[Event]) -> None:
         self.outcome.kinds.update(event.kind for event in events)

@@ -113,7 +113,8 @@ class Parent(Value, frozen=True):
 
 
 class Predecessor(Value, frozen=True):
-    """The run that this one continues, the first run of that chain, what the chain has spent so far, and what was raised."""
+    """The run that this one continues, the first run of that chain, what the chain has spent so far, and its budgets
+    that were raised."""
 
     run: str
     first: str

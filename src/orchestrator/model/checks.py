@@ -345,6 +345,11 @@ class _Checker:
         self.faults.extend(found)
         if when is not None and when.references:
             yield f"{at}/when", when.references
+        for place, limit in enumerate(written.limits or ()):
+            if limit.key is not None:
+                for pointer, references in self._value_references(limit.key, f"{at}/limits/{place}/key"):
+                    self._check_kept(references, pointer)
+                    yield pointer, references
 
     def _value_references(self, value: Any, pointer: str) -> Iterator[tuple[str, References]]:
         """What each text of a JSON tree reads, with the place of the text; and the faults of expressions."""

@@ -34,12 +34,22 @@ class RetryPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LimitDefinition:
+    """One limit of a node: `concurrency` tasks at once, or `rate` starts in `per_us`. No key: counted by node."""
+
+    key: Template | None
+    concurrency: int | None
+    rate: int | None
+    per_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeDefinition:
     """One node as the kernel and the worker use it.
 
     Attributes:
         order: place in the document, from 0.
-        references: what `params` and `when` read, together.
+        references: what `params`, `when` and the keys of `limits` read, together.
         next: targets of `next_node` as a text or list; () if left out or a map.
         labels: the map form of `next_node`, `"*"` included; None if it isn't a map.
         decides: whether it may return a Route: its class decides, or `next_node` is a map.
@@ -76,6 +86,7 @@ class NodeDefinition:
     on_doubt: str = ASK
     queue: str = limits.DEFAULT_QUEUE
     priority: int = 0
+    limits: tuple[LimitDefinition, ...] = ()
 
 
 _PAUSES: Mapping[str | None, frozenset[str]] = {
@@ -289,6 +300,10 @@ def _compile_node(
     at = join_pointer("/nodes", node)
     params = compile_value(dict(written.params), pointer=f"{at}/params", faults=faults)
     when = compile_when(written.when, pointer=f"{at}/when", faults=faults)
+    limited = compile_limits(written, pointer=f"{at}/limits", faults=faults)
+    references = params.references if when is None else params.references | when.references
+    for limit in limited:
+        references = references if limit.key is None else references | limit.key.references
     labels = wiring.labels[node]
     effect = tightened(declaration.effect, written.effect)
     on_doubt = written.on_doubt or declaration.on_doubt
@@ -300,7 +315,7 @@ def _compile_node(
         declaration=declaration,
         params=params,
         when=when,
-        references=params.references if when is None else params.references | when.references,
+        references=references,
         next=wiring.targets[node],
         labels=labels,
         decides=labels is not None or declaration.decides,
@@ -316,8 +331,28 @@ def _compile_node(
         on_doubt=on_doubt,
         queue=written.queue or limits.DEFAULT_QUEUE,
         priority=written.priority,
+        limits=limited,
         compensate=wiring.compensate.get(node),
     )
+
+
+def compile_limits(
+    written: NodeDocument, *, pointer: str, faults: list[Fault] | None = None
+) -> tuple[LimitDefinition, ...]:
+    """The limits of a node, in their order."""
+    found: list[LimitDefinition] = []
+    for place, limit in enumerate(written.limits or ()):
+        at = join_pointer(pointer, place, "key")
+        key = None if limit.key is None else compile_value(limit.key, pointer=at, faults=faults)
+        found.append(
+            LimitDefinition(
+                key=key,
+                concurrency=limit.concurrency,
+                rate=limit.rate,
+                per_us=to_microseconds(limit.per),
+            )
+        )
+    return tuple(found)
 
 
 def waits_for_others(rule: JoinRule, graph: Graph, node: str) -> bool:

@@ -8,10 +8,11 @@ that each is refused in words until its issue switches it on.
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from orchestrator.model import limits
 from orchestrator.model.durations import Duration, PositiveDuration
+from orchestrator.model.plain import is_dict
 from orchestrator.model.reading import read_document as read_document
 
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}", re.ASCII)
@@ -121,6 +122,37 @@ class JoinDocument(_Document):
     )
 
 
+class LimitDocument(_Document):
+    """How many tasks may run at once, or start in a time, counted over all runs by key."""
+
+    key: str | None = Field(
+        None,
+        min_length=1,
+        max_length=limits.DEFAULT_LIMITS.expression_characters_max,
+        description="What is counted together, over all workflows; may hold `{{ expression }}`. Left out: this node.",
+    )
+    concurrency: int | None = Field(
+        None, ge=1, le=limits.LIMIT_NUMBER_MAX, description="How many tasks may run at once."
+    )
+    rate: int | None = Field(
+        None, ge=1, le=limits.LIMIT_NUMBER_MAX, description="How many tasks may start `per` so long."
+    )
+    per: PositiveDuration = Field(1.0, description="The time of `rate` (default 1 s).")
+
+
+def _listed(written: Any) -> Any:
+    return [written] if is_dict(written) else written
+
+
+def _one_or_list(schema: dict[str, Any]) -> None:
+    choices = schema["anyOf"]
+    items = next(choice["items"] for choice in choices if choice.get("type") == "array")
+    schema["anyOf"] = [items, *choices]
+
+
+Limits = Annotated[list[LimitDocument] | None, BeforeValidator(_listed)]
+
+
 class NodeDocument(_Document):
     """One node: a class, its parameters, and where the run goes next."""
 
@@ -158,6 +190,12 @@ class NodeDocument(_Document):
     )
     timeout: PositiveDuration | None = Field(
         None, description="The longest that one attempt may take (default 1 h)."
+    )
+    limits: Limits = Field(
+        None,
+        max_length=limits.NODE_LIMITS_MAX,
+        json_schema_extra=_one_or_list,
+        description="How many tasks may run at once, or start in a time, over all runs: one limit, or a list of them.",
     )
     on_error: NodeId | dict[str, NodeId] | None = Field(
         None,

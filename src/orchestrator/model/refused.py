@@ -14,7 +14,6 @@ NODE_FIELDS = (
     "max_parallel",
     "on_item_error",
     "complete_when",
-    "limits",
     "cache",
 )
 """Fields of a node."""

@@ -18,6 +18,7 @@ from orchestrator.model.document import (
     JOIN_COUNT_MAX,
     BudgetDocument,
     JoinDocument,
+    LimitDocument,
     NodeDocument,
     RetryDocument,
     WorkflowDocument,
@@ -71,6 +72,7 @@ class _Reader:
         self._workflow = (*field_names(WorkflowDocument), *refused.WORKFLOW_FIELDS)
         self._node = (*field_names(NodeDocument), *refused.NODE_FIELDS)
         self._retry = field_names(RetryDocument)
+        self._limit = field_names(LimitDocument)
         self._budget = field_names(BudgetDocument)
 
     def fault(self, pointer: str, code: str, message: str, suggestion: str | None = None) -> None:
@@ -154,6 +156,8 @@ class _Reader:
             kind = kind_of(cleaned["when"])
             self.fault(f"{pointer}/when", "wrong_type", f"`when` is an expression, and this is {kind}")
             del cleaned["when"]
+        if cleaned.get("limits") is not None:
+            self._read_limits(cleaned, f"{pointer}/limits")
         if is_dict(cleaned.get("retry")):
             cleaned["retry"] = self._known(cleaned["retry"], f"{pointer}/retry", self._retry, (), "`retry`")
         return cleaned
@@ -203,6 +207,34 @@ class _Reader:
             rule = f"{what} is a whole number from 1 to {JOIN_COUNT_MAX:,}, and this is {written}"
         self.fault(pointer, "wrong_value", rule)
         return False
+
+    def _read_limits(self, cleaned: dict[str, Any], pointer: str) -> None:
+        written = cleaned["limits"]
+        if not (is_dict(written) or is_array(written)):
+            kind = kind_of(written)
+            self.fault(pointer, "wrong_type", f"`limits` is a limit or a list of them, and this is {kind}")
+            del cleaned["limits"]
+            return
+        several = list(written) if is_array(written) else [written]
+        if not several:
+            self.fault(pointer, "empty", "the list is empty; leave `limits` out if none is meant")
+        kept: list[Any] = []
+        for place, limit in enumerate(several):
+            at = join_pointer(pointer, place) if is_array(written) else pointer
+            if not is_dict(limit):
+                self.fault(at, "wrong_type", f"a limit is an object, and this is {kind_of(limit)}")
+                continue
+            known = self._known(limit, at, self._limit, (), "a limit")
+            if ("concurrency" in known) is ("rate" in known):
+                words = "a limit has either `concurrency` (tasks at once) or `rate` (starts `per` so long)"
+                self.fault(at, "wrong_value", words)
+            elif "per" in known and "rate" not in known:
+                self.fault(
+                    f"{at}/per", "wrong_value", "`per` is the time of a `rate`, and this limit has none"
+                )
+            else:
+                kept.append(known)
+        cleaned["limits"] = kept or None
 
     def _read_next(self, cleaned: dict[str, Any], pointer: str) -> None:
         written = cleaned["next_node"]

@@ -242,6 +242,54 @@ class WorkerRow(Struct, frozen=True, kw_only=True):
     info: bytes = b""
 
 
+# --- accounts -----------------------------------------------------------------------------------------------------
+
+
+SLOT_WAIT_US = 5_000_000
+"""When a task that waits for a slot looks again, called or not: the net below the call."""
+SLOT_CALL_US = 2_000_000
+"""How long a slot is kept for a task that was called; then whoever comes first may take it."""
+
+
+class Limit(Struct, frozen=True, kw_only=True):
+    """What a task must have before it starts: one of `concurrency` slots, or one of `rate` starts in `per_us`.
+
+    `account` names what is counted, over all runs, the namespace included; `name` is what people call it. The numbers
+    come with each call: who asks is judged by its own.
+    """
+
+    account: str
+    name: str
+    concurrency: int | None = None
+    rate: int | None = None
+    per_us: int = 1_000_000
+
+
+class Acquired(StrEnum):
+    """What became of asking for slots."""
+
+    GRANTED = "granted"
+    WAITS = "waits"
+    """The lease was given back, and the row waits in line; its note says for what."""
+    FENCED = "fenced"
+    """The lease is gone."""
+
+
+class SlotHolder(Struct, frozen=True, kw_only=True):
+    """A task that has a slot."""
+
+    run_id: str
+    path: str
+
+
+class AccountRow(Struct, frozen=True, kw_only=True):
+    """An account in use, as an observer sees it: who has a slot (or took a start), how many wait."""
+
+    account: str
+    holders: Sequence[SlotHolder] = ()
+    waiting: int = 0
+
+
 # --- reading ------------------------------------------------------------------------------------------------------
 
 
@@ -429,6 +477,23 @@ class Store(Protocol):
         """
         ...
 
+    async def acquire(self, worker: str, lease: Granted, limits: Sequence[Limit]) -> Acquired:
+        """Take what each of these limits asks for, for a task that the worker holds; or give the task back to wait.
+
+        All or nothing. A slot belongs to its lease, and ends with it, whatever ends that: a commit, a release, the end
+        of the worker. So the slots in use are live leases at every moment, and asking again under the same lease
+        changes nothing. A start that a rate counts isn't given back.
+
+        A task that can't have all of it goes back to the queue in the same operation, and no worker counts as lost. It
+        stands in line: when a slot becomes free, the first in line is called (its row falls due, its queue is woken),
+        and for `SLOT_CALL_US` nobody else gets that slot. Uncalled it falls due after `SLOT_WAIT_US`. For a rate it
+        falls due at its turn. Tasks of held runs stay in line and aren't called.
+
+        Raises:
+            StoreUnavailable: it may have happened; the lease tells, or giving it back.
+        """
+        ...
+
     async def heartbeat(self, worker: str, *, lease_us: int, info: bytes = b"") -> HeartbeatAnswer:
         """Register the worker, or extend its registration to `lease_us` from the store's now.
 
@@ -474,6 +539,10 @@ class Store(Protocol):
 
     async def queue_depth(self) -> dict[str, int]:
         """Free due rows by queue."""
+        ...
+
+    async def accounts(self) -> list[AccountRow]:
+        """All accounts in use, by name."""
         ...
 
     async def workers(self) -> list[WorkerRow]:

@@ -17,6 +17,8 @@ from orchestrator.errors import Conflict, StoreUnavailable
 from orchestrator.stores.contract import (
     COMMITS_REMEMBERED,
     NAMESPACE,
+    AccountRow,
+    Acquired,
     Blob,
     Claim,
     ClaimAnswer,
@@ -26,6 +28,7 @@ from orchestrator.stores.contract import (
     FeedItem,
     Granted,
     HeartbeatAnswer,
+    Limit,
     LoadedRun,
     Notice,
     Outcome,
@@ -42,9 +45,11 @@ from orchestrator.stores.contract import (
     WorkflowRow,
     WorkflowVersion,
 )
+from orchestrator.stores.memory_accounts import Accounts
 from orchestrator.stores.rules import (
     check_batch,
     check_limit,
+    check_limits,
     cursor_int,
     machine_clock,
     pack_cursor,
@@ -114,6 +119,7 @@ class MemoryStore:
         self._lock = threading.RLock()
         self._runs: dict[str, _Run] = {}
         self._queue: dict[tuple[str, str], _Row] = {}
+        self._accounts = Accounts(self._queue, lambda run_id: self._runs[run_id].held)
         self._workers: dict[str, _Worker] = {}
         self._workflows: dict[tuple[str, str], _Workflow] = {}
         self._feed: list[tuple[str, bytes]] = []
@@ -154,7 +160,9 @@ class MemoryStore:
         check_batch(batch)
         with self._lock:
             now = self._now()
-            return [self._commit_one(commit, now) for commit in batch]
+            answers = [self._commit_one(commit, now) for commit in batch]
+            self._sweep(now)
+            return answers
 
     def _commit_one(self, commit: Commit, now: int) -> CommitAnswer:
         run = self._runs.get(commit.run_id)
@@ -182,6 +190,10 @@ class MemoryStore:
         answer = self._apply(commit, run, now)
         run.recent.append((commit.commit_id, answer))
         return answer
+
+    def _sweep(self, now: int) -> None:
+        """Leases may have ended: so have their slots, and whoever is next is called."""
+        self._wake_queues([self._queue[key] for key in self._accounts.sweep(now)])
 
     def _holds(self, run: _Run, path: str, epoch: int) -> bool:
         row = self._queue.get((run.run_id, path))
@@ -342,6 +354,25 @@ class MemoryStore:
                     row.due_us, row.note = now + delay_us, note
                     freed.append(row)
             self._wake_queues(row for row in freed if not self._runs[row.run_id].held)
+            self._sweep(now)
+
+    async def acquire(self, worker: str, lease: Granted, limits: Sequence[Limit]) -> Acquired:
+        """Take what each of the limits asks for, or give the task back to wait."""
+        self._check_open()
+        check_limits(limits)
+        with self._lock:
+            now, key = self._now(), (lease.run_id, lease.path)
+            row = self._queue.get(key)
+            if row is None or row.worker != worker or row.epoch != lease.epoch:
+                return Acquired.FENCED
+            refused = self._accounts.acquire(key, row.epoch, limits, now)
+            if refused is None:
+                return Acquired.GRANTED
+            row.worker, row.leased_us = None, None
+            row.due_us, row.note = now + refused[0], refused[1]
+            self._wake_queues([] if self._runs[row.run_id].held else [row])
+            self._sweep(now)
+            return Acquired.WAITS
 
     async def heartbeat(self, worker: str, *, lease_us: int, info: bytes = b"") -> HeartbeatAnswer:
         """Register the worker, or extend its registration."""
@@ -384,6 +415,7 @@ class MemoryStore:
             row.worker, row.leased_us = None, None
             row.lost += lost
         self._wake_queues(row for row in rows if not self._runs[row.run_id].held)
+        self._sweep(self._now())
 
     async def changed(self, versions: Mapping[str, int]) -> dict[str, int]:
         """Of these runs, those with another seq than the caller knows."""
@@ -427,6 +459,12 @@ class MemoryStore:
                 if row.worker is None and row.due_us <= now and not self._runs[row.run_id].held:
                     depth[row.queue] = depth.get(row.queue, 0) + 1
             return depth
+
+    async def accounts(self) -> list[AccountRow]:
+        """All accounts in use, by name."""
+        self._check_open()
+        with self._lock:
+            return self._accounts.rows()
 
     async def workers(self) -> list[WorkerRow]:
         """All registered workers, by name."""

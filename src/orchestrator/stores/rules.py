@@ -8,11 +8,15 @@ import base64
 import binascii
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import msgspec
 
 from orchestrator.errors import UsageError
-from orchestrator.stores.contract import Commit, RunIndex
+from orchestrator.stores.contract import Commit, Limit, RunIndex
+
+LIMITS_MAX = 8
+"""The most limits that one task may be under."""
 
 PAGE_LIMIT_MAX = 10_000
 """The most items that one page, journal slice or claim may ask for."""
@@ -109,3 +113,68 @@ def machine_clock() -> Callable[[], int]:
 
     base = time.time_ns() - elapsed_ns()
     return lambda: (base + elapsed_ns()) // 1000
+
+
+@dataclass(slots=True)
+class Bucket:
+    """A token bucket of `rate` tokens that fills up in `per_us`, and the line before it.
+
+    `full_us` is when it will be full again, so that an old bucket is the same as none; `line_us` when the next who
+    comes may have its turn, behind all that wait already.
+    """
+
+    full_us: int = 0
+    line_us: int = 0
+    rate: int = 1
+    per_us: int = 1_000_000
+
+    @property
+    def interval_us(self) -> int:
+        """The time in which one token comes."""
+        return max(1, self.per_us // self.rate)
+
+    def earliest(self) -> int:
+        """When the next token is there."""
+        return self.full_us - (self.per_us - self.interval_us)
+
+    def turn(self, now: int, *, others: bool) -> int:
+        """When somebody who comes now may take a token: now, or (then that turn is given away) later."""
+        turn = max(self.earliest(), self.line_us if others else 0, now)
+        if turn > now:
+            self.line_us = turn + self.interval_us
+        return turn
+
+    def take(self, now: int) -> None:
+        """Take a token."""
+        self.full_us = max(self.full_us, now) + self.interval_us
+
+
+_NOTE_RUNS_SHOWN = 3
+
+
+def slot_note(limit: Limit, runs: Sequence[str]) -> str:
+    """What a task waits for that found no slot."""
+    shown = sorted(set(runs))
+    more = f" and {len(shown) - _NOTE_RUNS_SHOWN} more" if len(shown) > _NOTE_RUNS_SHOWN else ""
+    used = min(len(runs), limit.concurrency or 0)
+    by = f" by {', '.join(shown[:_NOTE_RUNS_SHOWN])}{more}" if shown else ""
+    return f"slot of `{limit.name}`: {used} of {limit.concurrency} in use{by}"
+
+
+def rate_note(limit: Limit) -> str:
+    """What a task waits for whose turn hasn't come."""
+    return f"rate of `{limit.name}`: {limit.rate} in {limit.per_us / 1_000_000:g} s"
+
+
+def check_limits(limits: Sequence[Limit]) -> None:
+    """Refuse limits that can't be meant.
+
+    Raises:
+        UsageError: too many, one account twice, or numbers below one.
+    """
+    if not 0 < len(limits) <= LIMITS_MAX or len({limit.account for limit in limits}) < len(limits):
+        raise UsageError(f"a task has 1 to {LIMITS_MAX} limits on different accounts, not {len(limits)}")
+    for limit in limits:
+        number = limit.rate if limit.concurrency is None else limit.concurrency
+        if not limit.account or number is None or number < 1 or limit.per_us < 1:
+            raise UsageError(f"limit {limit.account!r} lets nothing through; its numbers are at least 1")

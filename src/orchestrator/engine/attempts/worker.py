@@ -17,7 +17,9 @@ import structlog
 from orchestrator.engine.attempts.announcer import Announcer
 from orchestrator.engine.attempts.attempt import ENDING, LEASE_LOST, TIMEOUT, Attempt
 from orchestrator.engine.attempts.containment import Containment
+from orchestrator.engine.attempts.failures import error_info
 from orchestrator.engine.attempts.heartbeat import Heartbeat
+from orchestrator.engine.attempts.limits import limits_of
 from orchestrator.engine.attempts.putoff import PutOff
 from orchestrator.engine.attempts.threads import DaemonThreads
 from orchestrator.engine.attempts.watchdog import Watchdog
@@ -29,6 +31,7 @@ from orchestrator.engine.runs.rows import enqueue_of
 from orchestrator.engine.views.crew import unable_note
 from orchestrator.errors import (
     Conflict,
+    ExpressionFailed,
     Fenced,
     InternalError,
     LimitExceeded,
@@ -54,6 +57,7 @@ from orchestrator.kernel.values import ErrorInfo, rfc3339
 from orchestrator.model.declarations import Effect
 from orchestrator.model.definition import Definition, NodeDefinition
 from orchestrator.stores.contract import (
+    Acquired,
     Blob,
     Claim,
     Commit,
@@ -376,13 +380,15 @@ class Worker:
         if claim.lost >= LOST_WORKERS_MAX:
             await self._post(claim, self._lost_too_often(claim, started=task.started, attempt=task.attempt))
             return
+        if node.limits and not await self._has_slots(claim, state, task, node):
+            return
         if claim.lost >= LOST_WORKERS_ALONE:
             if not await self._be_alone(claim):
                 return
         elif self._alone is not None:  # another task must be alone here, and this one was claimed before that
             await self._give_back(self._controls[(claim.run_id, claim.path)], delay_us=LOOK_AGAIN_US)
             return
-        task = state.tasks.get(claim.path) if actor.state is state else None
+        task = state.tasks.get(claim.path) if actor.state is state and not state.held else None
         if task is None:  # the run moved on while this worker made room
             self._alone = None
             await self._give_back(self._controls[(claim.run_id, claim.path)], delay_us=LOOK_AGAIN_US)
@@ -391,6 +397,20 @@ class Worker:
         # What follows from it shall be to blame itself, if it takes the process down.
         attempt.careful = claim.lost > 0
         self._start(actor, state, attempt)
+
+    async def _has_slots(self, claim: Claim, state: RunState, task: TaskState, node: NodeDefinition) -> bool:
+        """Ask for what the node's limits count. False: the task went back to wait for it, or has failed."""
+        granted = self._controls[(claim.run_id, claim.path)]
+        try:
+            limits = await limits_of(self.engine, state, task, node)
+        except ExpressionFailed as wrong:
+            error = error_info(wrong, task, self.engine.redactor)
+            await self._post(claim, FailTask(path=claim.path, error=error))
+            return False
+        acquired = await self.engine.store.acquire(self.name, granted, limits)
+        if acquired is Acquired.FENCED:
+            raise Fenced(f"the lease on `{claim.path}` of run {claim.run_id} is gone")
+        return acquired is Acquired.GRANTED
 
     async def _give_back_unknown(self, claim: Claim, node: NodeDefinition) -> None:
         """A task whose class isn't here is no attempt, and no death. Each time it comes again it is put off for longer,

@@ -500,7 +500,8 @@ class RunActor:
                 task = state.tasks.get(row.path)
                 leased = not row.timer and due == 0 and leasable > 0 and task is not None
                 if leased and worker is not None and task is not None:
-                    leased = worker.takes(definition.nodes[task.node])
+                    node = definition.nodes[task.node]
+                    leased = not node.limits and worker.takes(node)
                 leasable -= leased
                 rows.append(enqueue_of(row, state, definition, delay_us=due, leased=leased))
         for message in work.messages:

@@ -178,6 +178,8 @@ def _queue(pending: Pending, row: QueueRow | None, situation: Situation) -> _Tol
     missing = "" if situation.crew is None else situation.crew.missing(pending.waker.node, row.queue)
     if missing:
         return "stuck", 4, f"Ready: `{path}` is queued since {queued}; {missing}"
+    if row.note.startswith(("slot of ", "rate of ")):
+        return "slot", 5, f"Waits in `{path}` since {queued} for {row.note}"
     if row.note:
         return "stuck", 4, f"Ready: `{path}` is queued since {queued}; {row.note}"
     if row.lost:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from orchestrator.stores.contract import (
+    AccountRow,
     Blob,
     FeedItem,
     LoadedRun,
@@ -12,6 +13,7 @@ from orchestrator.stores.contract import (
     QueueRow,
     RunFilter,
     RunRow,
+    SlotHolder,
     TaskKind,
     WorkerRow,
 )
@@ -58,6 +60,12 @@ _WORKERS = """
 SELECT w.worker, w.seen_us, w.expires_us,
        (SELECT count(*) FROM queue q INDEXED BY queue_leased WHERE q.worker = w.worker), w.info
 FROM workers w ORDER BY w.worker
+"""
+_SLOTS = """
+SELECT s.account, r.run_id, s.path FROM slots s JOIN runs r ON r.key = s.run ORDER BY s.account, r.run_id, s.path
+"""
+_WAITING = """
+SELECT l.account, count(*) FROM lines l JOIN queue q ON q.run = l.run AND q.path = l.path GROUP BY l.account
 """
 _SEQS = """
 SELECT r.run_id, (SELECT last_seq FROM journal WHERE run = r.key ORDER BY last_seq DESC LIMIT 1)
@@ -239,6 +247,21 @@ def queue_rows(connection: Connection, run_id: str) -> list[QueueRow]:
 def queue_depth(connection: Connection, now_us: int) -> dict[str, int]:
     """Free due rows by queue."""
     return {text_of(queue): int_of(count) for queue, count in rows(connection, _DEPTH, (now_us,))}
+
+
+def accounts(connection: Connection) -> list[AccountRow]:
+    """All accounts in use, by name."""
+    holders: dict[str, list[SlotHolder]] = {}
+    waiting: dict[str, int] = {}
+    for account, run, path in rows(connection, _SLOTS):
+        holder = SlotHolder(run_id=text_of(run), path=text_of(path))
+        holders.setdefault(text_of(account), []).append(holder)
+    for account, count in rows(connection, _WAITING):
+        waiting[text_of(account)] = int_of(count)
+    return [
+        AccountRow(account=account, holders=tuple(holders.get(account, ())), waiting=waiting.get(account, 0))
+        for account in sorted({*holders, *waiting})
+    ]
 
 
 def workers(connection: Connection) -> list[WorkerRow]:

@@ -12,6 +12,8 @@ import apsw
 from orchestrator.errors import StoreUnavailable
 from orchestrator.stores.contract import (
     NAMESPACE,
+    AccountRow,
+    Acquired,
     Blob,
     ClaimAnswer,
     Commit,
@@ -19,6 +21,7 @@ from orchestrator.stores.contract import (
     FeedItem,
     Granted,
     HeartbeatAnswer,
+    Limit,
     LoadedRun,
     Notice,
     Page,
@@ -30,8 +33,8 @@ from orchestrator.stores.contract import (
     WorkflowRow,
     WorkflowVersion,
 )
-from orchestrator.stores.rules import check_batch, check_limit, machine_clock
-from orchestrator.stores.sqlite import migrations, queue, reads, workflows
+from orchestrator.stores.rules import check_batch, check_limit, check_limits, machine_clock
+from orchestrator.stores.sqlite import accounts, migrations, queue, reads, workflows
 from orchestrator.stores.sqlite.database import (
     Connection,
     connect,
@@ -252,6 +255,11 @@ class SqliteStore:
         """Give leases back."""
         await self._write(lambda tx: queue.release(tx, worker, leases, delay_us, note))
 
+    async def acquire(self, worker: str, lease: Granted, limits: Sequence[Limit]) -> Acquired:
+        """Take what each of the limits asks for, or give the task back to wait."""
+        check_limits(limits)
+        return await self._write(lambda tx: accounts.acquire(tx, worker, lease, limits))
+
     async def heartbeat(self, worker: str, *, lease_us: int, info: bytes = b"") -> HeartbeatAnswer:
         """Register the worker, or extend its registration."""
         return await self._write(lambda tx: queue.heartbeat(tx, worker, lease_us, info))
@@ -297,6 +305,10 @@ class SqliteStore:
     async def queue_depth(self) -> dict[str, int]:
         """Free due rows by queue; rows of held runs don't count."""
         return await self._read(lambda connection: reads.queue_depth(connection, self._clock.now_us()))
+
+    async def accounts(self) -> list[AccountRow]:
+        """All accounts in use, by name."""
+        return await self._read(reads.accounts)
 
     async def workers(self) -> list[WorkerRow]:
         """All registered workers, by name."""

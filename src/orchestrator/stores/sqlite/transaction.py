@@ -45,7 +45,9 @@ class StoreClock:
         return now
 
 
-_COUNTERS = "SELECT run_key, journal_id, epoch, clock_us FROM counters WHERE id = 1"
+_COUNTERS = """
+SELECT run_key, journal_id, epoch, clock_us, EXISTS (SELECT 1 FROM slots) FROM counters WHERE id = 1
+"""
 _SAVE_COUNTERS = "UPDATE counters SET run_key = ?, journal_id = ?, epoch = ?, clock_us = ? WHERE id = 1"
 _FIND_RUN = "SELECT key, namespace, workflow FROM runs WHERE run_id = ?"
 _FIND_WORKER = "SELECT 1 FROM workers WHERE worker = ?"
@@ -64,6 +66,8 @@ class Transaction:
     journal_id: int = 0
     epoch: int = 0
     clock_us: int = 0
+    slots: bool = False
+    """Somebody has a slot, so that the end of a lease may be the end of one."""
     wake_queues: set[str] = field(default_factory=set[str])
     advanced: dict[str, RunAdvanced] = field(default_factory=dict[str, RunAdvanced])
     _registered: dict[str, bool] = field(default_factory=dict[str, bool])
@@ -74,7 +78,8 @@ class Transaction:
         self.connection.execute("BEGIN IMMEDIATE")
         row = self.one(_COUNTERS)
         assert row is not None, "the migration made the row"
-        self.run_key, self.journal_id, self.epoch, self.clock_us = map(int_of, row)
+        self.run_key, self.journal_id, self.epoch, self.clock_us = map(int_of, row[:4])
+        self.slots = bool(row[4])
         self._changes_before = self.connection.total_changes()
         self.now_us = clock.not_before(self.clock_us)
 

@@ -23,7 +23,7 @@ import apsw
 
 from orchestrator.errors import CommitUnknown, InternalError, StoreUnavailable
 from orchestrator.stores.contract import Commit, CommitAnswer, Wake
-from orchestrator.stores.sqlite import fast
+from orchestrator.stores.sqlite import accounts, fast
 from orchestrator.stores.sqlite.database import Connection, translate
 from orchestrator.stores.sqlite.transaction import RunRef, StoreClock, Transaction
 
@@ -195,6 +195,7 @@ class Writer:
                     start += len(job.commits)
                 elif job.act is not None:
                     results.append(job.act(tx))
+            accounts.sweep(tx)
             tx.finish()
             self._commit()
         except BaseException:

@@ -17,6 +17,7 @@ The tests need pytest with pytest-asyncio. For readable failures register the pa
 `conftest.py`: `pytest.register_assert_rewrite("orchestrator.testing.conformance")`.
 """
 
+from orchestrator.testing.conformance.accounts import AccountTests
 from orchestrator.testing.conformance.claims import ClaimTests
 from orchestrator.testing.conformance.commits import CommitTests
 from orchestrator.testing.conformance.enqueues import EnqueueTests
@@ -39,6 +40,7 @@ class StoreConformance(
     ListTests,
     WorkflowTests,
     WakeTests,
+    AccountTests,
 ):
     """Every test of the contract. Inherit, and give the fixture `harness`."""
 

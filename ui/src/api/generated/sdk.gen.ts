@@ -2,7 +2,7 @@
 
 import type { Client, ClientMeta, Options as Options2, RequestResult, ServerSentEventsResult, TDataShape } from './client';
 import { client } from './client.gen';
-import type { CancelRunData, CancelRunErrors, CancelRunResponses, CloseSessionData, CloseSessionResponses, DeleteWorkflowData, DeleteWorkflowErrors, DeleteWorkflowResponses, ExplainRunData, ExplainRunErrors, ExplainRunResponses, ExportRunData, ExportRunErrors, ExportRunResponses, FollowRunData, FollowRunErrors, FollowRunResponse, FollowRunResponses, FollowRunsData, FollowRunsErrors, FollowRunsResponse, FollowRunsResponses, ForkRunData, ForkRunErrors, ForkRunResponses, GetHealthData, GetHealthResponses, GetReadinessData, GetReadinessErrors, GetReadinessResponses, GetRunData, GetRunErrors, GetRunResponses, GetRunStateData, GetRunStateErrors, GetRunStateResponses, GetSessionData, GetSessionResponses, GetSystemData, GetSystemErrors, GetSystemResponses, GetTaskData, GetTaskErrors, GetTaskResponses, GetWorkflowData, GetWorkflowErrors, GetWorkflowResponses, GetWorkflowSchemaData, GetWorkflowSchemaErrors, GetWorkflowSchemaResponses, GetWorkflowVersionData, GetWorkflowVersionErrors, GetWorkflowVersionResponses, ImportRunData, ImportRunErrors, ImportRunResponses, ListNodeClassesData, ListNodeClassesErrors, ListNodeClassesResponses, ListOutboxData, ListOutboxErrors, ListOutboxResponses, ListRunsData, ListRunsErrors, ListRunsResponses, ListTasksData, ListTasksErrors, ListTasksResponses, ListWorkflowsData, ListWorkflowsErrors, ListWorkflowsResponses, ListWorkflowVersionsData, ListWorkflowVersionsErrors, ListWorkflowVersionsResponses, OpenSessionData, OpenSessionErrors, OpenSessionResponses, PauseRunData, PauseRunErrors, PauseRunResponses, PlanForkData, PlanForkErrors, PlanForkResponses, ReadJournalData, ReadJournalErrors, ReadJournalResponses, ResolveTaskData, ResolveTaskErrors, ResolveTaskResponses, ResumeRunData, ResumeRunErrors, ResumeRunResponses, RetryRunData, RetryRunErrors, RetryRunResponses, SaveWorkflowData, SaveWorkflowErrors, SaveWorkflowResponses, SignalRunData, SignalRunErrors, SignalRunResponses, StartRunData, StartRunErrors, StartRunResponses, ValidateWorkflowData, ValidateWorkflowErrors, ValidateWorkflowResponses } from './types.gen';
+import type { CancelRunData, CancelRunErrors, CancelRunResponses, CloseSessionData, CloseSessionResponses, DeleteWorkflowData, DeleteWorkflowErrors, DeleteWorkflowResponses, ExplainRunData, ExplainRunErrors, ExplainRunResponses, ExportRunData, ExportRunErrors, ExportRunResponses, FollowRunData, FollowRunErrors, FollowRunResponse, FollowRunResponses, FollowRunsData, FollowRunsErrors, FollowRunsResponse, FollowRunsResponses, ForkRunData, ForkRunErrors, ForkRunResponses, GetHealthData, GetHealthResponses, GetReadinessData, GetReadinessErrors, GetReadinessResponses, GetRunData, GetRunErrors, GetRunResponses, GetRunStateData, GetRunStateErrors, GetRunStateResponses, GetSessionData, GetSessionResponses, GetSystemData, GetSystemErrors, GetSystemResponses, GetTaskData, GetTaskErrors, GetTaskResponses, GetWorkflowData, GetWorkflowErrors, GetWorkflowResponses, GetWorkflowSchemaData, GetWorkflowSchemaErrors, GetWorkflowSchemaResponses, GetWorkflowVersionData, GetWorkflowVersionErrors, GetWorkflowVersionResponses, ImportRunData, ImportRunErrors, ImportRunResponses, ListNodeClassesData, ListNodeClassesErrors, ListNodeClassesResponses, ListOutboxData, ListOutboxErrors, ListOutboxResponses, ListRunsData, ListRunsErrors, ListRunsResponses, ListTasksData, ListTasksErrors, ListTasksResponses, ListWorkflowsData, ListWorkflowsErrors, ListWorkflowsResponses, ListWorkflowVersionsData, ListWorkflowVersionsErrors, ListWorkflowVersionsResponses, OpenSessionData, OpenSessionErrors, OpenSessionResponses, PauseRunData, PauseRunErrors, PauseRunResponses, PlanForkData, PlanForkErrors, PlanForkResponses, RaiseBudgetData, RaiseBudgetErrors, RaiseBudgetResponses, ReadJournalData, ReadJournalErrors, ReadJournalResponses, ResolveTaskData, ResolveTaskErrors, ResolveTaskResponses, ResumeRunData, ResumeRunErrors, ResumeRunResponses, RetryRunData, RetryRunErrors, RetryRunResponses, SaveWorkflowData, SaveWorkflowErrors, SaveWorkflowResponses, SignalRunData, SignalRunErrors, SignalRunResponses, StartRunData, StartRunErrors, StartRunResponses, ValidateWorkflowData, ValidateWorkflowErrors, ValidateWorkflowResponses } from './types.gen';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -469,6 +469,29 @@ export const resumeRun = <ThrowOnError extends boolean = false>(options: Options
         }
     ],
     url: '/api/v1/runs/{run_id}/resume',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Raise a run's budget
+ *
+ * Give the run more of what it may use. One that paused because a budget is spent goes on.
+ */
+export const raiseBudget = <ThrowOnError extends boolean = false>(options: Options<RaiseBudgetData, ThrowOnError>): RequestResult<RaiseBudgetResponses, RaiseBudgetErrors, ThrowOnError> => (options.client ?? client).post<RaiseBudgetResponses, RaiseBudgetErrors, ThrowOnError>({
+    security: [
+        { scheme: 'bearer', type: 'http' },
+        { name: 'X-API-Key', type: 'apiKey' },
+        {
+            in: 'cookie',
+            name: 'orchestrator_session',
+            type: 'apiKey'
+        }
+    ],
+    url: '/api/v1/runs/{run_id}/budget',
     ...options,
     headers: {
         'Content-Type': 'application/json',
