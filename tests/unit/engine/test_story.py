@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 
 from orchestrator.engine.views.payloads import (
@@ -14,6 +15,7 @@ from orchestrator.kernel.values import (
     Chosen,
     ErrorInfo,
     ForkOrigin,
+    Handover,
     Parent,
     Payload,
     Timing,
@@ -288,3 +290,20 @@ def test_an_event_shows_values_and_names_blobs() -> None:
     assert payload_bytes(blob) == 100_000
     assert payload_bytes(payload([1, 2])) == 5
     assert payload_view(None) is None
+
+
+def test_what_a_run_goes_on_with_is_shown_as_its_value_and_told_without_it() -> None:
+    stopping = e.RunStopping(
+        seq=1,
+        at="2026-11-22T16:00:00Z",
+        cause="continue",
+        grace_until_us=0,
+        handover=Handover(run="run_2", input=Payload(value=msgspec.Raw(b'{"page":2}'))),
+    )
+    view = event_view(e.encode(stopping))
+    assert view["handover"]["input"] == {"page": 2}
+    assert tell_view(view) == Line("info", "the run stops, to go on as another run")
+    going_on = e.RunContinued(seq=1, run="run_2", input=Payload(value=msgspec.Raw(b"1")), signals=2)
+    view = event_view(e.encode(going_on))
+    assert view["input"] == 1
+    assert tell_view(view).text == "the run goes on as run_2 with 2 unread signals"

@@ -15,6 +15,7 @@ PAYLOAD_FIELDS: Mapping[str, tuple[str, ...]] = {
     "run_started": ("input",),
     "signal_received": ("payload",),
     "run_stopping": ("output",),
+    "run_continued": ("input",),
     "run_succeeded": ("output",),
     "step_recorded": ("result",),
     "task_completed": ("output",),
@@ -46,6 +47,9 @@ def event_view(line: bytes) -> dict[str, Any]:
         for wait in view.get("waits", ()):
             if "input" in wait:
                 wait["input"] = _value(wait["input"])
+    handover = view.get("handover")
+    if kind == "run_stopping" and is_dict(handover) and "input" in handover:
+        handover["input"] = _value(handover["input"])
     return view
 
 
@@ -60,6 +64,8 @@ def without_payloads(view: Mapping[str, Any]) -> dict[str, Any]:
             plain[name] = {key: {} for key in plain[name]}
     if kind == "task_suspended" and is_array(plain.get("waits")):
         plain["waits"] = [{k: v for k, v in wait.items() if k != "input"} for wait in plain["waits"]]
+    if kind == "run_stopping" and is_dict(plain.get("handover")):
+        plain["handover"] = {**plain["handover"], "input": None}
     return plain
 
 
