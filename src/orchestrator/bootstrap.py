@@ -98,6 +98,7 @@ def engine_config(settings: Settings) -> EngineConfig:
         namespace=settings.namespace,
         queues=settings.queues,
         concurrency=settings.concurrency,
+        cpu_processes=settings.cpu_processes,
         lease_seconds=settings.lease_seconds,
         heartbeat_seconds=settings.heartbeat_seconds,
         blocked_after_seconds=settings.blocked_after_seconds,

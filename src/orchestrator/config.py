@@ -125,6 +125,12 @@ class Settings(BaseSettings):
     )
     queues: Words = Field(default=("default",), description="Queues whose tasks a worker takes.")
     concurrency: int = Field(default=100, ge=1, le=100_000, description="Tasks at once in one worker.")
+    cpu_processes: int = Field(
+        default_factory=lambda: os.cpu_count() or 1,
+        ge=1,
+        le=1024,
+        description="Processes for CPU nodes in one worker; as many as the machine has cores.",
+    )
     snapshot_every: int = Field(default=500, ge=1, description="Events between two snapshots of a run.")
 
     inline_bytes_max: int = Field(

@@ -1,5 +1,6 @@
 """What the engine can be told, with the defaults and limits of DESIGN section 12. Seconds and bytes, as named."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ class EngineConfig:
     namespace: str = NAMESPACE
     queues: tuple[str, ...] = ("default",)
     concurrency: int = 100
+    cpu_processes: int = field(default_factory=lambda: os.cpu_count() or 1)
     lease_seconds: float = 15.0
     heartbeat_seconds: float = 5.0
     blocked_after_seconds: float = 10.0

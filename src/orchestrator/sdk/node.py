@@ -69,7 +69,8 @@ class BaseNode:
             out if `execute` annotates `params`.
         Output: a pydantic model that every plain output must fit, or None: anything JSON.
         title, family, icon: how the page shows it; left out, the title comes from the class's name.
-        cpu: run in a process of its own. Not acted on by this release.
+        cpu: plain `execute` runs in a process of its own, which a timeout or a cancel kills; see the authoring guide
+            for what it may use of its context.
     """
 
     name: ClassVar[str | None] = None
@@ -261,11 +262,14 @@ def _check_words(cls: type[BaseNode]) -> None:
     version = _said(cls, "class_version")
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise wrong(cls, f"`class_version = {version!r}` is no version", "Use a whole number from 1.")
-    if cls.cpu is not False:
+    cpu = _said(cls, "cpu")
+    if not isinstance(cpu, bool):
+        raise wrong(cls, f"`cpu = {cpu!r}` is neither True nor False", "Use one of them.")
+    if cpu and inspect.iscoroutinefunction(cls.execute):
         raise wrong(
             cls,
-            "`cpu` is not acted on by this release",
-            "Leave it out; a plain (not async) `execute` runs in a thread.",
+            "`cpu = True` and an `async` execute",
+            "Write `def execute(self, params, ctx)`: plain code runs in a process of its own.",
         )
     _check_routes(cls)
 

@@ -52,7 +52,7 @@ def test_the_page_has_examples_and_all_of_them_load(page: Registry) -> None:
             "TriageNode",
             "WelcomeNode",
         ),
-        *("count_words", "shout"),
+        *("count_words", "shout", "CountPrimesNode"),
     }
     assert "shout" in default_registry()
 
@@ -63,6 +63,7 @@ async def test_the_examples_do_what_the_page_says(page: Registry) -> None:
     assert await run(page, "shout", {"text": "hey"}) == "HEY"
     offers = [Arrival("a", {"price": 3}), Arrival("b", {"price": 2})]
     assert await run(page, "Cheapest", {}, arrivals=offers) == {"price": 2}
+    assert await run(page, "CountPrimes", {"below": 12}) == 5
     assert (await run(page, "Triage", {}, previous={"priority": 8})).targets == ("ask_person",)
     assert page.get("Request").effect_for(page.get("Request").parse_params({})) is Effect.READ
 

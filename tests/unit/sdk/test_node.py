@@ -255,7 +255,7 @@ BAD: dict[str, tuple[Callable[[], type], str]] = {
     "routes as a set": (_made(routes={"a"}), "no list"),
     "effect": (_made(effect="write"), "Effect.WRITE"),
     "version": (_made(class_version=0), "from 1"),
-    "cpu": (_made(cpu=True), "`cpu` is not acted on by this release"),
+    "cpu": (_made(cpu="yes"), "`cpu = 'yes'` is neither True nor False"),
     "name": (_made(name="a b"), "can't be used"),
 }
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from orchestrator.engine.attempts.branches import BudgetSpent, StepInDoubt, Suspension, enter_root
 from orchestrator.engine.attempts.containment import enter_node
 from orchestrator.engine.attempts.context import TaskContext
+from orchestrator.engine.attempts.cpu import CpuProcess
 from orchestrator.engine.attempts.failures import clean, error_info
 from orchestrator.engine.attempts.live import LiveTask, LogLine
 from orchestrator.engine.attempts.scope import NO_BLOBS, TaskValues, fetch_blobs, payloads_of_task
@@ -254,6 +255,16 @@ class Attempt:
         else:
             written = node.params.evaluate(self.values.scope(node.references, secrets))
         params = node_class.parse_params(written)
+        if not node_class.cpu:
+            return await self._execute(node_class, params, written, None)
+        async with worker.cpu.slot() as process:
+            return await self._execute(node_class, params, written, process)
+
+    async def _execute(
+        self, node_class: type[BaseNode], params: Any, written: Mapping[str, Any], process: CpuProcess | None
+    ) -> Command:
+        """Run the node's code: on the loop, in a thread, or in this process of its own."""
+        task, node, worker = self._task, self.node, self.worker
         effect = _effect_of(node_class, params, node)
         self.pure = effect is Effect.PURE and not self.careful
         if effect is Effect.IRREVERSIBLE:
@@ -262,11 +273,12 @@ class Attempt:
         ctx = self._ctx = TaskContext(self, task, node)
         self._arm_timeout()
         self.live = worker.announcer.began(self)
-        instance = node_class()
-        if node_class.is_async:
-            result = await instance.execute(params, ctx)
+        if process is not None:
+            result = await self.in_thread(lambda: process.run(node_class, written, ctx))
+        elif node_class.is_async:
+            result = await node_class().execute(params, ctx)
         else:
-            result = await self.in_thread(lambda: instance.execute(params, ctx))
+            result = await self.in_thread(lambda: node_class().execute(params, ctx))
         if self.reason is not None and self.reason != ENDING:
             # Too late; of a run that is stopping a result is taken.
             if self._touched:

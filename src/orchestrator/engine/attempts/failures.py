@@ -25,7 +25,7 @@ def error_info(error: BaseException, task: TaskState, redactor: Redactor) -> Err
     return ErrorInfo(
         type=error_type(error),
         message=clean(redactor.redact(describe(error))),
-        retryable=_retryable(error),
+        retryable=is_retryable(error),
         path=task.path,
         node=task.node,
         attempt=task.attempt,
@@ -78,7 +78,8 @@ def error_type(error: BaseException) -> str:
     return error.code if isinstance(error, OrchestratorError) else clean(type(error).__name__)
 
 
-def _retryable(error: BaseException) -> bool:
+def is_retryable(error: BaseException) -> bool:
+    """Whether another try may come out otherwise."""
     if isinstance(error, NodeError):
         return error.retryable
     return not isinstance(error, _POINTLESS)

@@ -17,6 +17,7 @@ import structlog
 from orchestrator.engine.attempts.announcer import Announcer
 from orchestrator.engine.attempts.attempt import ENDING, LEASE_LOST, TIMEOUT, Attempt
 from orchestrator.engine.attempts.containment import Containment
+from orchestrator.engine.attempts.cpu import CpuProcesses
 from orchestrator.engine.attempts.failures import error_info
 from orchestrator.engine.attempts.heartbeat import Heartbeat
 from orchestrator.engine.attempts.limits import limits_of
@@ -91,6 +92,7 @@ class Worker:
         self.now_us = engine.now_us
         self.name = name or f"{socket.gethostname()[:40]}-{getpid()}-{engine.random.getrandbits(32):08x}"
         self.threads = DaemonThreads("node")
+        self.cpu = CpuProcesses(limit=engine.config.cpu_processes)
         self._containment = Containment()
         self.announcer = Announcer(engine, self.name)
         config = engine.config
@@ -181,6 +183,7 @@ class Worker:
         self.engine.worker = None
         self._containment.remove()
         self.threads.close()
+        self.cpu.close()
 
     async def _drain(self) -> None:
         if not self._attempts:
