@@ -114,6 +114,8 @@ class Worker:
         self._uses_thread = heartbeat_thread
         self._started_us = 0
         self._registered_us = 0
+        self._judges_from_us = 0
+        self._silence_us = round(config.heartbeat_seconds * 2_000_000)
         self.reconciler = Reconciler(engine)
         self.last_claim_us = 0
         self.claims = 0
@@ -659,6 +661,9 @@ class Worker:
         at the next beat.
         """
         self.engine.clock.heard(answer.now_us)
+        if sent_us - self._registered_us > self._silence_us:
+            # The store was out of reach, maybe for all: the others get their time to say that they live.
+            self._judges_from_us = sent_us + self._lease_us
         self._registered_us = sent_us
         if self._suspended:
             self._suspended = False
@@ -687,7 +692,7 @@ class Worker:
         engine, config = self.engine, self.engine.config
         while True:
             try:
-                gone = await engine.store.expire_workers()
+                gone = await engine.store.expire_workers() if self._may_judge() else []
                 for name in gone:
                     log.warning("a worker is gone; its tasks are offered again", worker=name)
                 await self._look_for_changes()
@@ -725,6 +730,12 @@ class Worker:
             actor = actors[run_id]
             if not actor.committing and actor.known_seq == known[run_id]:
                 actor.refresh()
+
+    def _may_judge(self) -> bool:
+        """Whether a silent worker may be called lost by this one: not while (or just after) we couldn't reach the store
+        ourselves. An outage is no death."""
+        now_us = self.engine.clock.monotonic_us()
+        return now_us >= self._judges_from_us and now_us - self._registered_us <= self._silence_us
 
     def _check_registration(self) -> None:
         """Two thirds of the lease without a heartbeat: others may soon own our tasks. Stop before that."""
