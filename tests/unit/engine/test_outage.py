@@ -1,6 +1,7 @@
 """What a person's command hears while the store takes nothing and a task's result waits for it."""
 
 import asyncio
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -61,7 +62,7 @@ class Unreachable:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.inner, name)
-        if not asyncio.iscoroutinefunction(found):
+        if not inspect.iscoroutinefunction(found):
             return found
 
         async def call(*args: Any, **kwargs: Any) -> Any:
