@@ -600,6 +600,25 @@ def test_a_fork_takes_the_other_path(page: Page, dev: Server) -> None:
     assert over(dev, run_id(page))["forked_from"]["run"] == run
 
 
+def test_the_other_way_is_planned_before_it_is_taken(page: Page, dev: Server) -> None:
+    name = saved(dev, {**json.loads(ONBOARDING), "name": "to send another way"})
+    run = started(dev, name, input={"user_type": "premium"})
+    over(dev, run)
+    page.goto(f"/runs/{run}?node=step_route_user")
+    page.get_by_role("button", name="Run the other way…").click()
+    dialog = page.get_by_role("dialog")
+    way = dialog.get_by_role("combobox", name="Send it another way")
+    expect(way).to_have_value("step_route_user step_standard_process")
+    plan = dialog.get_by_role("region", name="Plan")
+    expect(plan).to_contain_text("2 tasks are reused")
+    expect(plan).to_contain_text("step_send_email repeats a write effect")
+    dialog.get_by_role("button", name="Start the fork").click()
+    page.wait_for_url(lambda url: "/runs/" in url and run not in url)
+    expect(chip(page)).to_have_text("Succeeded")
+    expect(card(page, "step_standard_process").get_by_label("Completed")).to_be_visible()
+    assert over(dev, run_id(page))["input"] == {"user_type": "premium"}
+
+
 # ------------------------------------------------------------------------------------- accessibility and keyboard
 
 

@@ -2,6 +2,7 @@
 import { answer } from "./client";
 import * as sdk from "./generated";
 import type {
+  ForkPlan,
   JournalEvent,
   Json,
   JsonObject,
@@ -20,6 +21,15 @@ export type RunFilter = {
   workflow?: string;
   label?: string[];
   text?: string;
+};
+
+/** Where a fork is cut and what it changes; without `seq` where its decision was made. */
+export type ForkAsked = {
+  seq?: number;
+  input?: Json;
+  vars?: { [name: string]: Json };
+  decisions?: { [path: string]: string[] };
+  version?: number;
 };
 
 /** The document goes out as it was typed: the server keeps the text. */
@@ -59,8 +69,8 @@ export const api = {
   cancel: (id: string, reason: string) =>
     json<Run>(sdk.cancelRun({ path: { run_id: id }, body: reason ? { reason } : {} })),
   retry: (id: string) => json<Run>(sdk.retryRun({ path: { run_id: id }, body: {} })),
-  fork: (id: string, seq: number, patch: { input?: Json; version?: number }) =>
-    json<Run>(sdk.forkRun({ path: { run_id: id }, body: { seq, patch } })),
+  fork: (id: string, body: ForkAsked) => json<Run>(sdk.forkRun({ path: { run_id: id }, body })),
+  planFork: (id: string, body: ForkAsked) => json<ForkPlan>(sdk.planFork({ path: { run_id: id }, body })),
   signal: (id: string, name: string, payload: Json, idempotencyKey: string) =>
     answer(sdk.signalRun({ path: { run_id: id, name }, body: { payload }, ...keyed(idempotencyKey) })),
   resolve: (id: string, path: string, body: { action: sdk.Resolve["action"]; output?: Json; message?: string }) =>

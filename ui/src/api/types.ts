@@ -8,6 +8,7 @@ export type {
   Attempt,
   Decision,
   Fault,
+  ForkPlan,
   Graph,
   GraphEdge,
   GraphNode,

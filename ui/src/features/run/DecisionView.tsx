@@ -3,7 +3,7 @@ import type { Decision, JournalEvent } from "@/api/types";
 import { Icon } from "@/design/icons";
 import { forkPoints, forkPreview } from "@/rules/fork";
 
-type Props = { decision: Decision; events: readonly JournalEvent[]; path: string; onFork: () => void };
+type Props = { decision: Decision; events: readonly JournalEvent[]; path: string; onFork: (route?: string) => void };
 
 /** Chosen and rejected routes; the chosen one first, with its reason. */
 export function DecisionView({ decision, events, path, onFork }: Props) {
@@ -63,11 +63,11 @@ export function DecisionView({ decision, events, path, onFork }: Props) {
         ))}
         {before && (
           <div className="row other-way">
-            <button type="button" className="btn sm iris" onClick={onFork}>
+            <button type="button" className="btn sm iris" onClick={() => onFork(rejected[0])}>
               <Icon name="fork" size={14} />
               Run the other way…
             </button>
-            <span className="t11 i3">{`Fork at event ${before.seq} with another input: ${before.words}`}</span>
+            <span className="t11 i3">{`Fork at event ${before.seq}: ${before.words}`}</span>
           </div>
         )}
       </section>

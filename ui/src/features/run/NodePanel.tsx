@@ -212,7 +212,9 @@ function Loaded({
           decision={decision}
           events={view.feed.events}
           path={task.path}
-          onFork={() => actions.ask({ what: "fork" })}
+          onFork={(route) =>
+            actions.ask(route ? { what: "fork", decision: { path: task.path, route } } : { what: "fork" })
+          }
         />
       ) : (
         <p className="empty">It has not decided yet. {node && routesSentence(view, node.id)}</p>

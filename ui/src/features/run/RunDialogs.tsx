@@ -1,15 +1,15 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { type FormEvent, type ReactNode, useId, useMemo, useState } from "react";
+import { type FormEvent, type ReactNode, useId, useState } from "react";
 import { api } from "@/api/calls";
 import type { Json, Run } from "@/api/types";
 import { Dialog } from "@/design/Dialog";
 import { JsonField, readJson } from "@/design/JsonField";
-import { forkPoints, forkPreview } from "@/rules/fork";
 import { shortId } from "@/rules/status";
 import type { Asking } from "./actions";
+import { ForkDialog } from "./ForkDialog";
 import type { RunView } from "./useRunView";
 
-type Props = { view: RunView; run: Run; asking: Asking; onClose: () => void; onForked: (run: Run) => void };
+export type Props = { view: RunView; run: Run; asking: Asking; onClose: () => void; onForked: (run: Run) => void };
 
 export function RunDialogs(props: Props) {
   switch (props.asking.what) {
@@ -18,7 +18,7 @@ export function RunDialogs(props: Props) {
     case "retry":
       return <RetryDialog {...props} />;
     case "fork":
-      return <ForkDialog {...props} />;
+      return <ForkDialog {...props} decision={props.asking.decision} />;
     case "signal":
       return <SignalDialog {...props} name={props.asking.name} />;
     case "resolve":
@@ -27,7 +27,7 @@ export function RunDialogs(props: Props) {
 }
 
 /** The common frame: one question, one button with a verb and its object, the server's refusal in words. */
-function Ask<T>({
+export function Ask<T>({
   title,
   button,
   danger = false,
@@ -150,61 +150,6 @@ function RetryDialog({ run, view, onClose }: Props) {
           </li>
         ))}
       </ul>
-    </Ask>
-  );
-}
-
-function ForkDialog({ run, view, onClose, onForked }: Props) {
-  const points = useMemo(() => forkPoints(view.feed.events), [view.feed.events]);
-  const [seq, setSeq] = useState(() => points.at(run.finished_at ? 0 : -1)?.seq ?? 1);
-  const [input, setInput] = useState(() => JSON.stringify(run.input, null, 2));
-  const [version, setVersion] = useState(String(run.version));
-  const [atId, versionId] = [useId(), useId()];
-  const preview = useMemo(() => forkPreview(view.feed.events, seq), [view.feed.events, seq]);
-  const parsed = readJson(input);
-  const patch: { input?: Json; version?: number } = {};
-  if (parsed.ok && JSON.stringify(parsed.value) !== JSON.stringify(run.input)) patch.input = parsed.value;
-  if (Number(version) !== run.version) patch.version = Number(version);
-  return (
-    <Ask
-      title={`Fork run ${shortId(run.id)}`}
-      button="Start the fork"
-      leave="Not now"
-      width={560}
-      disabled={!parsed.ok || points.length === 0}
-      send={() => api.fork(run.id, seq, patch)}
-      onDone={onForked}
-      onClose={onClose}
-    >
-      <div className="field">
-        <label className="fl" htmlFor={atId}>
-          Go on after
-        </label>
-        <select id={atId} className="in" value={seq} onChange={(event) => setSeq(Number(event.target.value))}>
-          {points.map((point) => (
-            <option key={point.seq} value={point.seq}>
-              {`event ${point.seq}: ${point.words}`}
-            </option>
-          ))}
-        </select>
-        <p className="hint">{preview}</p>
-      </div>
-      <div className="field">
-        <JsonField label="Input" value={input} onChange={setInput} rows={6} />
-      </div>
-      <div className="field">
-        <label className="fl" htmlFor={versionId}>
-          Version
-        </label>
-        <input
-          id={versionId}
-          className="in"
-          type="number"
-          min={1}
-          value={version}
-          onChange={(event) => setVersion(event.target.value)}
-        />
-      </div>
     </Ask>
   );
 }

@@ -155,6 +155,11 @@ function RunFacts({ run, fold }: { run: RunSummary; fold: RunFold }) {
           {`forked from ${shortId(run.forked_from.run)} at event ${run.forked_from.seq}`}
         </Link>
       )}
+      {run.imported && (
+        <span className="i2 nw t12 desk" title={run.imported.run}>
+          {`read from a file, ${moment(run.imported.at)}`}
+        </span>
+      )}
       {run.parent && (
         <Link
           to="/runs/$id"

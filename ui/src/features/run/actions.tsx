@@ -11,7 +11,8 @@ import { RunDialogs } from "./RunDialogs";
 import type { RunView } from "./useRunView";
 
 export type Asking =
-  | { what: "cancel" | "retry" | "fork" }
+  | { what: "cancel" | "retry" }
+  | { what: "fork"; decision?: { path: string; route: string } }
   | { what: "signal"; name: string | null }
   | { what: "resolve"; path: string };
 
@@ -48,7 +49,7 @@ export function RunButtons({
 }) {
   const { run } = view;
   if (!run) return null;
-  const allowed = new Set(actionsOf(run.status));
+  const allowed = new Set(run.imported ? (["fork"] as const) : actionsOf(run.status));
   const { ask, turn } = actions;
   return (
     <>
