@@ -44,6 +44,7 @@ class Fact(msgspec.Struct):
     waits: list[Wait] = []
     usage: dict[str, float] | None = None
     cost_usd: float | None = None
+    tokens: int = 0
     timing: Spent | None = None
     forked_from: ForkOrigin | None = None
 
@@ -101,7 +102,8 @@ class PastTask:
         first_trace: group of the first event that stands on what it read: a step's, or its end's; 1 where that is in
             the journal of a parent, 0 for none.
         children: child runs that it started and that had no answer at the cut: run and workflow by step.
-        cost: what it spent behind the cut.
+        named, settled: what it spent behind the cut, as its results say, and as its budget was charged. The charge
+            counts what the results name too, and is what counts where there is one.
     """
 
     path: str
@@ -122,7 +124,15 @@ class PastTask:
     touched_at_cut: bool = False
     steps: dict[str, PastStep] = field(default_factory=dict[str, PastStep])
     children: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
-    cost: Cost = field(default_factory=Cost)
+    named: Cost = field(default_factory=Cost)
+    settled: Cost | None = None
+
+    @property
+    def cost(self) -> Cost:
+        """What it spent behind the cut."""
+        if self.settled is None:
+            return self.named
+        return Cost(self.settled.usd, self.named.usage or self.settled.usage)
 
     @property
     def has_run(self) -> bool:
@@ -137,13 +147,20 @@ class Past:
         self.tasks: dict[str, PastTask] = {}
         self.seq = 0
         self.first_end = 0
-        self.cost = Cost()
         self._cut = cut
         self._frozen = cut == 0
         self._prefix = False
         self._values: dict[str, dict[str, Payload]] = {}
         self._last_group = 0
         self._ended_in_group: list[PastTask] = []
+
+    @property
+    def cost(self) -> Cost:
+        """What all tasks spent behind the cut."""
+        total = Cost()
+        for task in self.tasks.values():
+            total.plus(task.cost)
+        return total
 
     def of_parent(self, lines: Iterable[bytes]) -> None:
         """Fold a part of the journal of the run that this one was forked from; all of it lies before any cut."""
@@ -206,14 +223,20 @@ class Past:
             for path, output in fact.outputs.items():
                 if path in self.tasks:
                     self.tasks[path].output = output
-        usage = fact.usage or (fact.timing.usage if fact.timing is not None else None)
-        if behind:
-            self.cost.add(fact.cost_usd, usage)
         task = self.tasks.get(fact.path)
         if task is not None:
             if behind:
-                task.cost.add(fact.cost_usd, usage)
+                self._spend(task, fact)
             self._of_task(task, fact, behind)
+
+    def _spend(self, task: PastTask, fact: Fact) -> None:
+        if fact.kind == "budget_reserved":
+            return  # an upper bound, which is settled later
+        if fact.kind == "budget_settled":
+            task.settled = task.settled or Cost()
+            task.settled.add(fact.cost_usd, {"tokens": fact.tokens} if fact.tokens else None)
+            return
+        task.named.add(fact.cost_usd, fact.usage or (fact.timing.usage if fact.timing is not None else None))
 
     def _reopen(self, path: str, behind: bool) -> None:
         task = self.tasks.get(path)
