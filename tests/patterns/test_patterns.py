@@ -3,6 +3,7 @@
 What runs is the JSON of the page itself. Each test says what its pattern must do, and what it must not do.
 """
 
+import asyncio
 import json
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator import Context
 from orchestrator.testing import Lab
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "patterns.md"
@@ -443,6 +445,25 @@ async def test_38_general_synchronizing_merge(workflow_lab: Lab) -> None:
     assert not dropped.over
     await dropped.signal("dropped")
     dropped.assert_succeeded().assert_visited(meet=1)
+
+
+async def test_39_critical_section(workflow_lab: Lab) -> None:
+    at_work: set[str] = set()
+    together: set[frozenset[str]] = set()
+
+    async def work(params: Any, ctx: Context) -> str:
+        at_work.add(ctx.node_id)
+        together.add(frozenset(at_work))
+        await asyncio.sleep(60)
+        at_work.discard(ctx.node_id)
+        return ctx.node_id
+
+    for node in ("count", "pay_in", "beside"):
+        workflow_lab.stand_in(node=node, does=work)
+    run = await workflow_lab.run(pattern(39))
+    run.assert_succeeded().assert_visited(count=1, pay_in=1, beside=1, done=1)
+    assert any(len(several) == 2 for several in together)
+    assert not any({"count", "pay_in"} <= several for several in together)
 
 
 @pytest.mark.parametrize("order", ["ab", "ba"])

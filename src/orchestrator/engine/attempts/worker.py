@@ -223,8 +223,9 @@ class Worker:
         self._reserved -= count
 
     def takes(self, node: NodeDefinition) -> bool:
-        """Whether a task of this node may stay here: its queue is served, and its class is known."""
-        return node.queue in self.engine.config.queues and self.knows(node)
+        """Whether a task of this node may stay here, with no trip through the queue: the queue is served, the class is
+        known, and there are no limits, whose slots only a claimed task asks for."""
+        return not node.limits and node.queue in self.engine.config.queues and self.knows(node)
 
     def knows(self, node: NodeDefinition) -> bool:
         """Whether this worker can run the node: it has the class, in the version that the run is pinned to."""

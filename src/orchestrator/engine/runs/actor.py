@@ -501,7 +501,7 @@ class RunActor:
                 leased = not row.timer and due == 0 and leasable > 0 and task is not None
                 if leased and worker is not None and task is not None:
                     node = definition.nodes[task.node]
-                    leased = not node.limits and worker.takes(node)
+                    leased = worker.takes(node)
                 leasable -= leased
                 rows.append(enqueue_of(row, state, definition, delay_us=due, leased=leased))
         for message in work.messages:
