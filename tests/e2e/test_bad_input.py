@@ -189,7 +189,7 @@ DOCUMENTS: dict[str, tuple[dict[str, Any], str]] = {
     "an endless timeout": (document(a=_end(timeout="999999999999999d")), "/nodes/a/timeout"),
     "a negative timeout": (document(a=_end(timeout=-1)), "/nodes/a/timeout"),
     "a huge retry": (document(a=_end(retry={"max_attempts": 10**18})), "/nodes/a/retry"),
-    "what comes later": (document(a=_end(for_each="{{ [1] }}")), "/nodes/a/for_each"),
+    "what comes later": (document(a=_end(cache="1h")), "/nodes/a/cache"),
     "a huge expression": (document(a=_set("{{ " + "1 + " * 50_000 + "1 }}")), "/nodes/a/params"),
     "a deep expression": (
         document(a=_set("{{ " + "(" * 5_000 + "1" + ")" * 5_000 + " }}")),

@@ -156,6 +156,20 @@ def build_registry(ledger: Ledger, rng: random.Random) -> Registry:
             return [got, ctx.uuid()]
 
     @registry.register
+    class Item(BaseNode):
+        class Params(BaseModel):
+            n: int
+
+        async def execute(self, params: Params, ctx: Context) -> Any:
+            await work()
+            if params.n == 9 or (params.n == 5 and ctx.attempt == 1):
+                raise OSError(f"item {params.n}, attempt {ctx.attempt}")
+            if params.n == 4:
+                await ctx.sleep(7)
+            ledger.note("write", f"{ctx.run_id}/{ctx.path}", ctx.idempotency_key)
+            return {"n": params.n, "path": ctx.path}
+
+    @registry.register
     class Pay(BaseNode):
         effect = Effect.IRREVERSIBLE
 
@@ -421,6 +435,23 @@ WORKFLOWS: dict[str, dict[str, Any]] = {
         "a": _node("ChildChain", next_node="b"),
         "b": _node("Write"),
     },
+    "items": {
+        "a": _node("Write", next_node="b"),
+        "b": _node(
+            "Item",
+            for_each="{{ input.items | default([5, 1, 0, 2, 3, 4, 1, 0]) }}",
+            params={"n": "{{ item }}"},
+            max_parallel=3,
+            on_item_error="collect",
+            retry=_QUICK,
+            next_node=["c", "d"],
+        ),
+        "c": _node("Write", next_node="e"),
+        "d": _node("Steps", for_each=[1, 2, 3], complete_when=2, next_node="e"),
+        "e": _node("Pay", for_each="{{ nodes.b }}", max_parallel=2, next_node="f"),
+        "f": _node("Item", for_each=[1, 2, 9, 3, 4], params={"n": "{{ item }}"}, on_error="g", next_node="g"),
+        "g": _node("Write"),
+    },
     "endless": {
         "a": _node("Pure", next_node="b"),
         "b": _node("Again", params={"times": 999}, next_node={"more": "a", "done": "c"}),
@@ -451,7 +482,11 @@ WORKFLOWS["limited"] = {
     "e": _node("Write"),
 }
 
-OUTPUTS: dict[str, Any] = {"loop": {"visits": "{{ nodes.b }}"}, "diamond": {"seen": "{{ vars.seen }}"}}
+OUTPUTS: dict[str, Any] = {
+    "items": {"all": "{{ nodes.b }}"},
+    "loop": {"visits": "{{ nodes.b }}"},
+    "diamond": {"seen": "{{ vars.seen }}"},
+}
 
 
 def documents() -> dict[str, dict[str, Any]]:

@@ -368,7 +368,10 @@ class World:
             assert not again, f"{again} of a workflow without loops"
         for event in events:
             if isinstance(event, TaskCompleted) and not _resolved(event, events) and event.timing.worker:
-                node = WORKFLOWS[state.workflow][event.node]["class"]
+                written = WORKFLOWS[state.workflow][event.node]
+                if "for_each" in written and "[" not in event.path:
+                    continue  # its items did it
+                node = written["class"]
                 if node in ("Write", "Pay"):
                     kind = "write" if node == "Write" else "pay"
                     assert self.ledger.count(kind, f"{run_id}/{event.path}") >= 1, (

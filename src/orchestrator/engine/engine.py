@@ -10,9 +10,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.engine.attempts.blobs import BlobReader, read_payload
+from orchestrator.engine.attempts.items import ItemValues
 from orchestrator.engine.attempts.live import LiveTasks
 from orchestrator.engine.attempts.payloads import Codec
-from orchestrator.engine.attempts.scope import fetch_blobs, read_payload
 from orchestrator.engine.clock import StoreClock
 from orchestrator.engine.config import EngineConfig
 from orchestrator.engine.redaction import Redactor
@@ -66,6 +67,8 @@ class Engine:
             payload_bytes_max=self.config.payload_bytes_max,
             redactor=self.redactor,
         )
+        self.blobs = BlobReader(store)
+        self.items = ItemValues()
         self.definitions = Definitions(store)
         self.committer = Committer(store, heard=self.clock.heard)
         self.live = LiveTasks()
@@ -255,7 +258,7 @@ class Engine:
 
     async def decode(self, payload: Payload | None, *, run_id: str) -> Any:
         """The value of a payload, its blob fetched if need be; None for no payload."""
-        blobs = await fetch_blobs(self.store, [payload], run_id=run_id)
+        blobs = await self.blobs.fetch([payload], run_id=run_id)
         return read_payload(payload, blobs, run_id=run_id)
 
     # --- actors -----------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from orchestrator.kernel.events import (
     CompensationStarted,
     DecisionMade,
     Event,
+    ItemsStarted,
     JoinHeldBack,
     LateResultNoted,
     RunCancelled,
@@ -47,6 +48,7 @@ from orchestrator.kernel.state import (
     Arrival,
     Compensation,
     Ending,
+    Items,
     OpenStep,
     RunState,
     Signal,
@@ -54,6 +56,8 @@ from orchestrator.kernel.state import (
     StepState,
     TaskState,
     Undo,
+    container_path,
+    item_path,
     origin_keys,
     read_keys,
 )
@@ -199,7 +203,7 @@ def _reopen(state: RunState, path: str) -> None:
     if task is None:
         task = _open_task(state, path)
     else:
-        check_task_move(task.status, TaskStatus.READY)
+        check_task_move(task.status, TaskStatus.READY if task.items is None else TaskStatus.WAITING)
         if task.status is TaskStatus.FAILED:
             state.counts.failed -= 1
             _forget_last_failures(task)
@@ -209,8 +213,11 @@ def _reopen(state: RunState, path: str) -> None:
         state.live[task.node] = state.live.get(task.node, 0) + 1
         state.count_late(task.late, 1)
         task.attempt += 1
-    state.ready += task.status is not TaskStatus.READY
-    task.status = TaskStatus.READY
+    if task.items is None:
+        state.ready += task.status is not TaskStatus.READY
+        task.status = TaskStatus.READY
+    else:
+        task.status = TaskStatus.WAITING
     task.tries = task.deferrals = task.not_before_us = 0
     task.generation += 1
     task.doubt = task.late_result = task.error = None
@@ -502,6 +509,9 @@ def _run_cancelled(state: RunState, event: RunCancelled) -> None:
 
 
 def _task_scheduled(state: RunState, event: TaskScheduled) -> None:
+    if event.item is not None:
+        _item_scheduled(state, event, event.item)
+        return
     waiting = state.arrivals.get(event.node) if event.compensates is None else None
     taken: list[Arrival] = []
     if waiting:
@@ -548,6 +558,71 @@ def _outrun(state: RunState, event: TaskScheduled) -> None:
             state.count_late((event.node,), 1)
 
 
+def _item_scheduled(state: RunState, event: TaskScheduled, place: int) -> None:
+    task = TaskState(
+        path=event.path,
+        node=event.node,
+        visit=event.visit,
+        scheduled_at=event.at,
+        late=list(event.late),
+        item=place,
+    )
+    state.count_late(task.late, 1)
+    items = _items_of(state, task)
+    items.open[place] = None
+    items.next = max(items.next, place + 1)
+    state.tasks[event.path] = task
+    state.ready += 1
+    state.live[event.node] = state.live.get(event.node, 0) + 1
+    state.counts.total += 1
+
+
+def _items_of(state: RunState, item: TaskState) -> Items:
+    items = state.container(item).items
+    if items is None:
+        raise InternalError(f"run {state.run_id}: {item.path!r} is an item of a task that has none")
+    return items
+
+
+def _items_started(state: RunState, event: ItemsStarted) -> None:
+    if not state.begun:
+        _begin(state, event.timing.started_at or event.at)
+    task = _open_task(state, event.path)
+    task.items = Items(count=event.count, chunks=event.chunks, after=event.seq, forks=state.forks)
+    task.not_before_us = 0
+    _move_task(state, task, TaskStatus.WAITING)
+
+
+def _item_done(state: RunState, task: TaskState, place: int, output: Payload, status: TaskStatus) -> None:
+    """Its output stands in the journal and nowhere else: the state only counts."""
+    items = _items_of(state, task)
+    del items.open[place]
+    items.bytes += output.size
+    if status is TaskStatus.COMPLETED:
+        items.completed += 1
+    elif status is TaskStatus.SKIPPED:
+        items.skipped += 1
+    else:
+        items.failed += 1
+    _close(state, task, status)
+
+
+def _item_withdrawn(state: RunState, task: TaskState, place: int) -> None:
+    """For good: it has no place in the list. The task that has the items may be gone already."""
+    path = container_path(task.path)
+    container = state.tasks.get(path) or state.set_aside.get(path)
+    if container is not None and container.items is not None:
+        del container.items.open[place]
+        container.items.withdrawn += 1
+
+
+def _forget_items(state: RunState, task: TaskState) -> None:
+    """The node is done: what was withdrawn of its items is not taken up again."""
+    if task.items is not None:
+        for place in task.items.open:
+            state.set_aside.pop(item_path(task.path, place), None)
+
+
 def _task_started(state: RunState, event: TaskStarted) -> None:
     if not state.begun:
         _begin(state, event.at)
@@ -579,6 +654,13 @@ def _task_completed(state: RunState, event: TaskCompleted) -> None:
     if not state.begun:
         _begin(state, event.timing.started_at or event.at)
     task = _open_task(state, event.path)
+    if task.item is not None:
+        if event.compensate is not None:
+            state.keep(event.path, event.output)
+            note_undo(state, event.path, event.compensate)
+        state.counts.completed += 1
+        _item_done(state, task, task.item, event.output, TaskStatus.COMPLETED)
+        return
     path, node = event.path, event.node
     state.keep(path, event.output)
     _set_latest(state, state.latest, node, path)
@@ -589,6 +671,7 @@ def _task_completed(state: RunState, event: TaskCompleted) -> None:
     note_undo(state, path, event.compensate)
     state.counts.completed += 1
     _count_compensation(state, task, failed=False)
+    _forget_items(state, task)
     _close(state, task, TaskStatus.COMPLETED)
 
 
@@ -596,6 +679,10 @@ def _task_skipped(state: RunState, event: TaskSkipped) -> None:
     if not state.begun:
         _begin(state, event.at)
     task = _open_task(state, event.path)
+    if task.item is not None:
+        state.counts.skipped += 1
+        _item_done(state, task, task.item, NULL, TaskStatus.SKIPPED)
+        return
     path, node = event.path, event.node
     state.keep(path, NULL)
     _set_latest(state, state.latest, node, path)
@@ -627,7 +714,12 @@ def _task_failed(state: RunState, event: TaskFailed) -> None:
     if event.compensate is not None:
         state.keep(event.path, unknown_payload(event.error))
         note_undo(state, event.path, event.compensate)
-    elif event.arrivals:
+    if event.collected and task.item is not None:
+        _item_done(state, task, task.item, error_payload(event.error), TaskStatus.FAILED)
+        return
+    if event.arrivals:
+        _forget_items(state, task)
+    if event.arrivals and event.compensate is None:
         state.keep(event.path, error_payload(event.error))
     if event.arrivals:
         _arrive(state, event.arrivals, task, Origin(path=event.path))
@@ -641,6 +733,8 @@ def _task_cancelled(state: RunState, event: TaskCancelled) -> None:
     if event.compensate is not None:
         state.keep(event.path, withdrawn_payload(event))
         note_undo(state, event.path, event.compensate)
+    if event.final and task.item is not None:
+        _item_withdrawn(state, task, task.item)
     _count_compensation(state, task, failed=True)
     _close(state, task, TaskStatus.CANCELLED, set_aside=task.compensates is None and not event.final)
 
@@ -723,6 +817,7 @@ _APPLY: dict[type[Event], Callable[[RunState, Any], None]] = {
     ArrivalSwallowed: _arrival_swallowed,
     JoinHeldBack: _join_held_back,
     TaskScheduled: _task_scheduled,
+    ItemsStarted: _items_started,
     TaskStarted: _task_started,
     StepStarted: _step_started,
     StepRecorded: _step_recorded,

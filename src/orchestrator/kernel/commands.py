@@ -11,6 +11,7 @@ from orchestrator.kernel.values import (
     NO_TIMING,
     ErrorInfo,
     Handover,
+    ItemChunk,
     Parent,
     Payload,
     Predecessor,
@@ -65,8 +66,19 @@ class StopRequest(msgspec.Struct, frozen=True, kw_only=True):
     message: str | None = None
 
 
+class StartItems(Command, frozen=True):
+    """The attempt of a node with `for_each` has evaluated it: these are the items."""
+
+    path: str
+    chunks: tuple[ItemChunk, ...] = ()
+    timing: Timing = NO_TIMING
+
+
 class CompleteTask(Command, frozen=True):
-    """The attempt gave a result. A route that isn't allowed turns it into a failure."""
+    """The attempt gave a result. A route that isn't allowed turns it into a failure.
+
+    `enough` is, of an item, what `complete_when` gave after it: whether that was enough, or how many are.
+    """
 
     path: str
     output: Payload
@@ -74,6 +86,7 @@ class CompleteTask(Command, frozen=True):
     stop: StopRequest | None = None
     handover: Handover | None = None
     variables: dict[str, Payload] = {}
+    enough: bool | int | None = None
     timing: Timing = NO_TIMING
 
 

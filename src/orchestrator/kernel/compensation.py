@@ -80,6 +80,8 @@ def after_withdrawal(node: NodeDefinition, task: TaskState, *, began: bool) -> s
     """
     if node.compensate is None or node.effect.rank < Effect.WRITE.rank:
         return None
+    if node.for_each is not None and task.item is None:  # only its items do anything
+        return None
     before = task.attempt > 1 or task.tries or task.deferrals or task.steps or task.touched
     return node.compensate if began or before or task.status is not TaskStatus.READY else None
 

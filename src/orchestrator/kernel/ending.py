@@ -44,7 +44,7 @@ def fail_for_good(turn: Turn, task: TaskState, error: ErrorInfo, *, timing: Timi
             error=error,
             arrivals=[handler] if handler is not None else [],
             timing=timing,
-            compensate=after_failure(node, error),
+            compensate=after_failure(node, error) if node.for_each is None else None,
         )
     )
     if handler is None and not turn.definition.finish_branches:

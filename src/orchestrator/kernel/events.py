@@ -22,6 +22,7 @@ from orchestrator.kernel.values import (
     ForkOrigin,
     Handover,
     Imported,
+    ItemChunk,
     Origin,
     Parent,
     Payload,
@@ -258,6 +259,8 @@ class TaskScheduled(TaskEvent):
     outran_at: the joins at which arrivals wait that were on their way to it.
     taken: the places of the arrivals that it takes, where these aren't the first.
     compensates: it takes no arrival but takes back what the task of this path did.
+    item: the place of an item in the list of its `for_each`, from 0. It takes no arrival, and reads what the task reads
+        that has the items.
     """
 
     visit: int
@@ -270,6 +273,16 @@ class TaskScheduled(TaskEvent):
     outran: list[str] = []
     outran_at: list[str] = []
     taken: list[int] = []
+    item: int | None = None
+
+
+class ItemsStarted(TaskEvent):
+    """The list of a `for_each` is known. The task waits until its items are done; they are scheduled in windows."""
+
+    attempt: int
+    count: int
+    chunks: list[ItemChunk]
+    timing: Timing = NO_TIMING
 
 
 class TaskStarted(TaskEvent):
@@ -350,13 +363,15 @@ class TaskCompleted(TaskEvent):
 class TaskFailed(TaskEvent):
     """An attempt failed. Tried again at `retry_us`; or handled by the node in `arrivals`; else for good.
 
-    `compensate`: nobody knows whether it did its work, and this node takes it back.
+    `compensate`: nobody knows whether it did its work, and this node takes it back. `collected`: an item failed for
+    good, and its error takes its place in the list.
     """
 
     attempt: int
     error: ErrorInfo
     retry_us: int | None = None
     deferred: bool = False
+    collected: bool = False
     arrivals: list[str] = []
     timing: Timing = NO_TIMING
     compensate: str | None = None
@@ -457,6 +472,7 @@ AnyEvent = (
     | ArrivalSwallowed
     | JoinHeldBack
     | TaskScheduled
+    | ItemsStarted
     | TaskStarted
     | StepStarted
     | StepRecorded

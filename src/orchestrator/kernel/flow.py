@@ -123,13 +123,7 @@ def _schedule(
     `rest` is what is late for it from now on. None if a limit of the run is reached: then the run begins to stop.
     """
     state = turn.state
-    spent = state.carried_tasks + state.counts.total
-    limit = limit_of(state, turn.definition, "tasks")
-    if limit is not None and spent >= limit:
-        exceed(turn, "tasks", limit=limit, value=spent + 1)
-        return None
-    if journal_is_full(state):
-        stop_for_full_journal(turn)
+    if not has_room(turn):
         return None
     visit = state.visits.get(node.id, 0) + 1
     path = path_of(node.id, visit)
@@ -153,6 +147,20 @@ def _schedule(
         )
     )
     return state.tasks[path]
+
+
+def has_room(turn: Turn) -> bool:
+    """Whether the run may have another task; if a limit of it is reached, it begins to stop, or pauses."""
+    state = turn.state
+    spent = state.carried_tasks + state.counts.total
+    limit = limit_of(state, turn.definition, "tasks")
+    if limit is not None and spent >= limit:
+        exceed(turn, "tasks", limit=limit, value=spent + 1)
+        return False
+    if journal_is_full(state):
+        stop_for_full_journal(turn)
+        return False
+    return True
 
 
 def journal_is_full(state: RunState) -> bool:

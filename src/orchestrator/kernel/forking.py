@@ -11,8 +11,10 @@ from orchestrator.kernel.commands import ForkRun, TaskPatch
 from orchestrator.kernel.compensation import refuse_if_compensating
 from orchestrator.kernel.events import DecisionMade, RunPatched, RunStarted, TaskCompleted, VariablesSet
 from orchestrator.kernel.flow import settle
+from orchestrator.kernel.items import after_item, no_way_on, resume_items, withdraw_items
 from orchestrator.kernel.joins import joins_that_lacked_arrivals, withdraw_cancelled
 from orchestrator.kernel.routes import follow
+from orchestrator.kernel.state import container_path
 from orchestrator.kernel.turn import Turn
 from orchestrator.kernel.values import ErrorInfo, ForkOrigin
 
@@ -51,6 +53,7 @@ def fork_run(turn: Turn, command: ForkRun) -> None:
     )
     if command.patches:
         _patch(turn, command, ways)
+    resume_items(turn, reopened)
     settle(turn)
 
 
@@ -64,6 +67,13 @@ def _check_version(turn: Turn, command: ForkRun) -> None:
             f"version {command.version} has no {names}, where run {command.parent_run} is at {command.seq}",
             reason="fork_version",
         )
+    for task in (*state.tasks.values(), *state.set_aside.values()):
+        if task.items is not None and turn.node(task.node).for_each is None:
+            raise Conflict(
+                f"in version {command.version} `{task.node}` has no `for_each`, and run {command.parent_run} is among "
+                f"its items at {command.seq}",
+                reason="fork_version",
+            )
 
 
 def _check_patches(turn: Turn, command: ForkRun) -> dict[str, Way]:
@@ -75,7 +85,12 @@ def _check_patches(turn: Turn, command: ForkRun) -> dict[str, Way]:
         if task is None:
             _check_replaced(turn, command, path, patch)
             continue
-        followed = follow(turn.node(task.node), task, patch.route)
+        if task.item is not None:
+            if container_path(path) in command.patches:
+                raise Conflict(f"the patch gives `{path}` and the whole list too", reason="fork_patch")
+            followed = no_way_on(task, patch.route)
+        else:
+            followed = follow(turn.node(task.node), task, patch.route)
         if isinstance(followed, ErrorInfo):
             raise Conflict(f"`{path}` can't complete so: {followed.message}", reason="route_not_allowed")
         ways[path] = followed
@@ -108,7 +123,10 @@ def _patch(turn: Turn, command: ForkRun, ways: dict[str, Way]) -> None:
         )
     )
     for path, (decision, arrivals) in ways.items():
-        task, patch = turn.open_task(path), patches[path]
+        task, patch = turn.state.tasks.get(path), patches[path]
+        if task is None:
+            continue  # another item was enough
+        withdraw_items(turn, task, reason="a person gave the whole output")
         if decision is not None:
             turn.emit(decision)
         if patch.variables:
@@ -124,3 +142,5 @@ def _patch(turn: Turn, command: ForkRun, ways: dict[str, Way]) -> None:
                 compensate=turn.node(task.node).compensate,
             )
         )
+        if task.item is not None:
+            after_item(turn, task)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.errors import Conflict
-from orchestrator.kernel import budgets, doubts, forking, handover, runs, tasks
+from orchestrator.kernel import budgets, doubts, forking, handover, items, runs, tasks
 from orchestrator.kernel import commands as c
 from orchestrator.kernel.compensation import at_the_last_page
 from orchestrator.kernel.ending import withdraw_all
@@ -58,6 +58,7 @@ def needs_output(state: RunState, definition: Definition) -> bool:
 _RULES: dict[type[c.Command], Callable[[Turn, Any], None]] = {
     c.StartRun: runs.start_run,
     c.ForkRun: forking.fork_run,
+    c.StartItems: items.start_items,
     c.CompleteTask: tasks.complete_task,
     c.FailTask: tasks.fail_task,
     c.SkipTask: tasks.skip_task,

@@ -257,9 +257,9 @@ def swallow_late(turn: Turn) -> bool:
 def withdraw_cancelled(turn: Turn, task: TaskState, *, spared: Collection[str] = ()) -> None:
     """The task is about to complete: withdraw what its node `cancels`, other visits of itself included.
 
-    `spared`: paths of tasks that complete with it.
+    `spared`: paths of tasks that complete with it. An item withdraws nothing: its node completes later.
     """
-    nodes = turn.node(task.node).cancels
+    nodes = turn.node(task.node).cancels if task.item is None else ()
     state = turn.state
     if not nodes or not any(node in state.live or node in state.arrivals for node in nodes):
         return

@@ -295,7 +295,8 @@ class Waker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     kinds: `queue` (a worker that takes the task), `timer` (`at_us`), `signal` (`name`), `child` (`run`), `operator`
     (a person: resume, or resolve a doubt), `grace` (the end of a stopping run's patience, `at_us`), `successor` (the
-    run `run`, which goes on for this one, is about to exist), `budget` (a person raises the budget `name`).
+    run `run`, which goes on for this one, is about to exist), `budget` (a person raises the budget `name`), `items`
+    (the open items of a `for_each`, which have wakers of their own).
     """
 
     kind: str
@@ -335,6 +336,8 @@ def _wakers_of_task(task: TaskState) -> list[Waker]:
         return [Waker(kind="queue", path=task.path, node=task.node)]
     if task.status is TaskStatus.IN_DOUBT:
         return [Waker(kind="operator", path=task.path, node=task.node, reason="in_doubt")]
+    if task.items is not None:
+        return [Waker(kind="items", path=task.path, node=task.node)] if task.items.open else []
     return [_waker_of_wait(task, wait) for wait in task.waits.values()]
 
 

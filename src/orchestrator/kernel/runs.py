@@ -27,6 +27,7 @@ from orchestrator.kernel.events import (
 )
 from orchestrator.kernel.flow import needs_output, schedule_start, settle
 from orchestrator.kernel.handover import continue_run, refuse_if_handed_over
+from orchestrator.kernel.items import resume_items
 from orchestrator.kernel.joins import joins_that_lacked_arrivals
 from orchestrator.kernel.state import RunState
 from orchestrator.kernel.status import RunStatus
@@ -104,6 +105,7 @@ def resume_run(turn: Turn, command: ResumeRun) -> None:
 def raise_budget(turn: Turn, command: RaiseBudget) -> None:
     """Give the run more; what a spent budget held back may start."""
     budgets.raise_budget(turn, command)
+    resume_items(turn, list(turn.state.tasks))
     settle(turn)
 
 
@@ -143,6 +145,7 @@ def retry_run(turn: Turn, command: RetryRun) -> None:
         return
     for path in reopened:
         doubt_what_was_stopped(turn, path)
+    resume_items(turn, reopened)
     settle(turn)
 
 

@@ -17,6 +17,7 @@ from orchestrator.kernel.values import (
     ForkOrigin,
     Handover,
     Imported,
+    ItemChunk,
     Origin,
     Parent,
     Payload,
@@ -65,6 +66,35 @@ class Spent(Mutable):
         self.nano_usd -= usage.nano_usd
 
 
+class Items(Mutable):
+    """How far the items of a `for_each` are. What is finished leaves only a number here.
+
+    Attributes:
+        chunks: the values, by reference if they are large.
+        next: the first item that was never scheduled.
+        open: items that were scheduled and aren't done; of a run that failed they may be set aside.
+        bytes: size of the outputs so far.
+        after: the event that began them, in the run that lies `state.forks - forks` forks before this one.
+    """
+
+    count: int
+    chunks: list[ItemChunk]
+    next: int = 0
+    open: dict[int, None] = {}
+    completed: int = 0
+    skipped: int = 0
+    failed: int = 0
+    withdrawn: int = 0
+    bytes: int = 0
+    after: int = 0
+    forks: int = 0
+
+    @property
+    def done(self) -> int:
+        """How many have a place in the list."""
+        return self.completed + self.skipped + self.failed
+
+
 class TaskState(Mutable):
     """A task that is open, or that failed or was stopped and could be taken up again by a retry.
 
@@ -80,6 +110,8 @@ class TaskState(Mutable):
         late: joins that have run while this was on its way to them; what it sends them is swallowed.
         late_result: what a worker without a lease said that came out of what is in doubt, or will be.
         reserved: what steps that are being called may use, by step; `used` what the others did.
+        item: the place of an item in the list of its `for_each`; None for any other task.
+        items: of a `for_each`, its items once they are known.
     """
 
     path: str
@@ -105,6 +137,8 @@ class TaskState(Mutable):
     late: list[str] = []
     reserved: dict[str, Usage] = {}
     used: Spent = msgspec.field(default_factory=Spent)
+    item: int | None = None
+    items: Items | None = None
 
     @property
     def open_step(self) -> OpenStep | None:
@@ -292,6 +326,21 @@ class RunState(Mutable):
     def payload(self, key: str) -> Payload:
         """The value that a reader holds."""
         return self.values[key].payload
+
+    def container(self, item: TaskState) -> TaskState:
+        """The task that the item belongs to: open, or set aside with its run."""
+        path = container_path(item.path)
+        return self.tasks.get(path) or self.set_aside[path]
+
+
+def item_path(path: str, item: int) -> str:
+    """The path of an item of the task `path`."""
+    return f"{path}[{item}]"
+
+
+def container_path(path: str) -> str:
+    """The path of the task that an item belongs to. `[` can't be in a node's id."""
+    return path.rpartition("[")[0]
 
 
 def origin_keys(origin: Origin) -> Sequence[str]:

@@ -34,12 +34,13 @@ from orchestrator.kernel.events import (
     VariablesSet,
 )
 from orchestrator.kernel.flow import settle
+from orchestrator.kernel.items import after_item, fail_item, no_way_on
 from orchestrator.kernel.joins import withdraw_cancelled
 from orchestrator.kernel.routes import arrivals_without_decision, follow
 from orchestrator.kernel.state import TaskState, is_larger_than
 from orchestrator.kernel.status import TaskStatus
 from orchestrator.kernel.turn import DEFERRALS_MAX, Turn
-from orchestrator.kernel.values import NULL, ErrorInfo, Payload, Wait
+from orchestrator.kernel.values import NO_TIMING, NULL, ErrorInfo, Payload, Timing, Wait
 from orchestrator.model.declarations import ASK
 from orchestrator.model.definition import RetryPolicy
 
@@ -68,7 +69,7 @@ def complete_task(turn: Turn, command: CompleteTask) -> None:
         begin_stopping(turn, "continue", handover=command.handover)
         settle(turn)
         return
-    followed = follow(node, task, command.route)
+    followed = follow(node, task, command.route) if task.item is None else no_way_on(task, command.route)
     if isinstance(followed, ErrorInfo):
         if task.touched:
             _doubt(
@@ -78,13 +79,15 @@ def complete_task(turn: Turn, command: CompleteTask) -> None:
                 late=command.output,
             )
         else:
-            fail_for_good(turn, task, followed, timing=command.timing)
+            _fail(turn, task, followed, timing=command.timing)
         settle(turn)
         return
     decision, arrivals = followed
     if decision is not None:
         turn.emit(decision)
     _record_completion(turn, command, task, arrivals)
+    if task.item is not None:
+        after_item(turn, task, enough=command.enough)
     settle(turn)
 
 
@@ -134,10 +137,12 @@ def skip_task(turn: Turn, command: SkipTask) -> None:
         error = ErrorInfo(
             type="limit_exceeded", message=message, retryable=False, path=task.path, node=task.node
         )
-        fail_for_good(turn, task, error)
+        _fail(turn, task, error)
     else:
-        arrivals = arrivals_without_decision(turn.node(task.node))
+        arrivals = arrivals_without_decision(turn.node(task.node)) if task.item is None else []
         turn.emit(TaskSkipped(path=task.path, node=task.node, arrivals=arrivals, reason=command.reason))
+        if task.item is not None:
+            after_item(turn, task)
     settle(turn)
 
 
@@ -155,14 +160,14 @@ def fail_task(turn: Turn, command: FailTask) -> None:
         return
     policy = turn.node(task.node).retry
     if is_stopped(turn.state, task):
-        fail_for_good(turn, task, command.error, timing=command.timing)
+        _fail(turn, task, command.error, timing=command.timing)
     elif later and task.deferrals < DEFERRALS_MAX:
         delay = command.later_us if command.later_us is not None else policy.initial_us
         _try_again(turn, task, command, delay, deferred=True)
     elif not later and task.tries + 1 < policy.max_attempts and may_retry(policy, command.error):
         _try_again(turn, task, command, retry_delay_us(policy, task.tries + 1, command.draw), deferred=False)
     else:
-        fail_for_good(turn, task, command.error, timing=command.timing)
+        _fail(turn, task, command.error, timing=command.timing)
     settle(turn)
 
 
@@ -192,6 +197,14 @@ def retry_delay_us(policy: RetryPolicy, failures: int, draw: float) -> int:
     exponent = min(failures - 1, 64)
     delay = min(policy.initial_us * policy.multiplier**exponent, policy.max_interval_us)
     return max(0, round(delay * (1 + policy.jitter * (2 * draw - 1))))
+
+
+def _fail(turn: Turn, task: TaskState, error: ErrorInfo, *, timing: Timing = NO_TIMING) -> None:
+    """For good: an item by the rules of its `for_each`, any other task by its own."""
+    if task.item is not None:
+        fail_item(turn, task, error, timing=timing)
+    else:
+        fail_for_good(turn, task, error, timing=timing)
 
 
 # --- steps --------------------------------------------------------------------------------------------------------
@@ -420,8 +433,8 @@ def _resolve_by_policy(turn: Turn, task: TaskState) -> None:
 
 def doubt_what_was_stopped(turn: Turn, path: str) -> None:
     """A retry comes back to a task whose irreversible part was running when the run was stopped."""
-    task = turn.state.tasks[path]
-    if task.touched:
+    task = turn.state.tasks.get(path)  # gone, if the doubt about another has ended the run or its `for_each`
+    if task is not None and task.touched:
         _doubt(turn, task, "the run was stopped while the attempt ran, its outcome is unknown")
 
 
@@ -443,7 +456,7 @@ def _resolve(turn: Turn, task: TaskState, command: ResolveTask, *, retry_us: int
     node, open_step = turn.node(task.node), task.open_step
     followed = None
     if command.action == "done" and open_step is None:
-        followed = follow(node, task, None)
+        followed = follow(node, task, None) if task.item is None else no_way_on(task, None)
         if isinstance(followed, ErrorInfo):
             raise Conflict(f"{followed.message}; resolve with retry, skip or fail", reason="route_needed")
     turn.emit(
@@ -481,7 +494,7 @@ def _resolve(turn: Turn, task: TaskState, command: ResolveTask, *, retry_us: int
             )
         )
     elif command.action == "skip":
-        arrivals = arrivals_without_decision(node)
+        arrivals = arrivals_without_decision(node) if task.item is None else []
         reason = command.message or "skipped by a person"
         turn.emit(TaskSkipped(path=task.path, node=task.node, arrivals=arrivals, reason=reason))
     elif command.action == "fail":
@@ -494,7 +507,9 @@ def _resolve(turn: Turn, task: TaskState, command: ResolveTask, *, retry_us: int
             node=task.node,
             attempt=task.attempt,
         )
-        fail_for_good(turn, task, error)
+        _fail(turn, task, error)
+    if task.item is not None and task.path not in turn.state.tasks:
+        after_item(turn, task)
 
 
 # --- common -------------------------------------------------------------------------------------------------------

@@ -19,11 +19,26 @@ class Value(msgspec.Struct, frozen=True, omit_defaults=True):
     """Immutable, left out of JSON where it has its default."""
 
 
+class Listed(Value, frozen=True):
+    """The outputs of the items of a `for_each`, where they stand: in the journal of `run`, up to event `until`.
+
+    `path` is the task whose items they are, `count` how many have a place in the list. The items began after event
+    `after` of the run that lies `forks` forks before `run` (0: of itself).
+    """
+
+    run: str
+    path: str
+    count: int
+    after: int
+    until: int
+    forks: int = 0
+
+
 class Payload(Value, frozen=True):
     """A JSON value that is carried and never read: its text, or a reference to a blob of the run `run`.
 
     `value` is raw JSON. A blob is named with its size in bytes and the SHA-256 of its plain text, so that a journal
-    whose data was erased still says what was there.
+    whose data was erased still says what was there. `listed` refers to a list that its journal holds in pieces.
     """
 
     value: msgspec.Raw = NOTHING
@@ -31,9 +46,28 @@ class Payload(Value, frozen=True):
     run: str | None = None
     bytes: int | None = None
     sha256: str | None = None
+    listed: Listed | None = None
+
+    @property
+    def inline(self) -> bool:
+        """Whether it holds its value itself."""
+        return self.blob is None and self.listed is None
+
+    @property
+    def size(self) -> int:
+        """Bytes of its JSON."""
+        return self.bytes if self.bytes is not None else len(self.value)
 
 
 NULL = Payload(value=msgspec.Raw(b"null"))
+EMPTY_LIST = Payload(value=msgspec.Raw(b"[]"))
+
+
+class ItemChunk(Value, frozen=True):
+    """Some of the items of a `for_each`, one after the other: a list of `count` values."""
+
+    payload: Payload
+    count: int
 
 
 class ErrorInfo(Value, frozen=True):

@@ -21,6 +21,7 @@ from orchestrator.model.definition import (
 )
 from orchestrator.model.document import NodeDocument, WorkflowDocument
 from orchestrator.model.expressions import References, compile_value
+from orchestrator.model.foreach import check_for_each, for_each_references, misplaced
 from orchestrator.model.graph import Graph
 from orchestrator.model.joins import JoinKind, join_rule
 from orchestrator.model.limits import DEFAULT_LIMITS, Limits
@@ -29,7 +30,6 @@ from orchestrator.model.params import ParamsChecker, check_schema
 from orchestrator.model.plain import is_array, is_dict, kind_of
 from orchestrator.model.pointers import join_pointer, split_pointer
 from orchestrator.model.reading import examine
-from orchestrator.model.refused import ACTED_ON_LATER
 from orchestrator.model.shape import PLACEHOLDER, read_shape
 
 _SHOWN_NODES = 6
@@ -174,6 +174,7 @@ class _Checker:
         """The node with every name mended that could be."""
         at = join_pointer("/nodes", node)
         declaration = self._check_class(written, at)
+        self.faults.extend(check_for_each(node, written, declaration, self.document.nodes))
         changes: dict[str, Any] = {}
         if isinstance(written.next_node, dict):
             labels = {
@@ -322,6 +323,8 @@ class _Checker:
             at = join_pointer("/nodes", node)
             for place, references in self._node_references(written, at):
                 self._check_references(references, place, graph, node=node)
+                for code, message in misplaced(references, place, written):
+                    self.fault(place, code, message)
         if self.document.has_output:
             for place, references in self._value_references(self.document.output, "/output"):
                 self._check_references(references, place, graph, node=None)
@@ -350,6 +353,9 @@ class _Checker:
                 for pointer, references in self._value_references(limit.key, f"{at}/limits/{place}/key"):
                     self._check_kept(references, pointer)
                     yield pointer, references
+        found_references, found = for_each_references(written, at)
+        self.faults.extend(found)
+        yield from found_references
 
     def _value_references(self, value: Any, pointer: str) -> Iterator[tuple[str, References]]:
         """What each text of a JSON tree reads, with the place of the text; and the faults of expressions."""
@@ -383,8 +389,6 @@ class _Checker:
                 self.fault(
                     at, "not_yet", f"`{node}` reads the output of {what}: no way leads from there to here"
                 )
-        if references.item:
-            self.fault(at, "not_available", f"`item` is there within `for_each` only, which {ACTED_ON_LATER}")
         if node is None:
             self._check_kept(references, at)
 
@@ -392,6 +396,8 @@ class _Checker:
         if references.secrets:
             message = "a secret can't be kept in the journal; read it in the params of the node that needs it"
             self.fault(at, "secret_kept", message)
+        for code, message in misplaced(references, at, None):
+            self.fault(at, code, message)
 
 
 def _listed(nodes: tuple[str, ...]) -> str:

@@ -14,6 +14,7 @@ from orchestrator.model.declarations import ANY, ASK, ClassDeclaration, Effect, 
 from orchestrator.model.document import BudgetDocument, NodeDocument, RetryDocument, WorkflowDocument
 from orchestrator.model.durations import to_microseconds
 from orchestrator.model.expressions import References, Template, compile_expression, compile_value
+from orchestrator.model.foreach import ForEach, compile_for_each
 from orchestrator.model.graph import Edge, EdgeKind, Graph
 from orchestrator.model.joins import JoinKind, JoinRule, join_rule
 from orchestrator.model.plain import is_array
@@ -49,7 +50,8 @@ class NodeDefinition:
 
     Attributes:
         order: place in the document, from 0.
-        references: what `params`, `when` and the keys of `limits` read, together.
+        references: what `params`, `when`, `for_each` and the keys of `limits` read, together.
+        for_each: the rules by which it runs once per item; None: it runs once.
         next: targets of `next_node` as a text or list; () if left out or a map.
         labels: the map form of `next_node`, `"*"` included; None if it isn't a map.
         decides: whether it may return a Route: its class decides, or `next_node` is a map.
@@ -86,6 +88,7 @@ class NodeDefinition:
     on_doubt: str = ASK
     queue: str = limits.DEFAULT_QUEUE
     priority: int = 0
+    for_each: ForEach | None = None
     limits: tuple[LimitDefinition, ...] = ()
 
 
@@ -304,6 +307,9 @@ def _compile_node(
     references = params.references if when is None else params.references | when.references
     for limit in limited:
         references = references if limit.key is None else references | limit.key.references
+    for_each = compile_for_each(written, pointer=at, faults=faults)
+    if for_each is not None:
+        references |= for_each.references
     labels = wiring.labels[node]
     effect = tightened(declaration.effect, written.effect)
     on_doubt = written.on_doubt or declaration.on_doubt
@@ -333,6 +339,7 @@ def _compile_node(
         priority=written.priority,
         limits=limited,
         compensate=wiring.compensate.get(node),
+        for_each=for_each,
     )
 
 

@@ -176,6 +176,27 @@ class NodeDocument(_Document):
         None, description='The ids that a deciding node may choose from; `["*"]` means any node.'
     )
     when: str | bool | None = Field(None, description="An expression; if false, the node is skipped.")
+    for_each: str | list[Any] | None = Field(
+        None,
+        description="An expression giving a list (or a list): the node runs once per item, with `item`; its output is "
+        "the list of outputs.",
+    )
+    max_parallel: int = Field(
+        limits.MAX_PARALLEL,
+        ge=1,
+        le=limits.MAX_PARALLEL_MAX,
+        description="How many items of `for_each` may be open at a time.",
+    )
+    on_item_error: Literal["fail", "collect"] = Field(
+        "fail",
+        description="What an item that fails for good does: `fail` fails the node; `collect` puts its error into the "
+        "list.",
+    )
+    complete_when: int | str | None = Field(
+        None,
+        description="Ends `for_each` early: after so many completed items, or when an expression (over `output`, what "
+        "an item gave) says so.",
+    )
     join: Literal["all", "any", "each", "one_of_each"] | JoinCount | JoinDocument | None = Field(
         None,
         description="How a node with several ways in waits: `all` (default) for everything that can still come, `any` "

@@ -10,10 +10,6 @@ WORKFLOW_FIELDS = ("triggers",)
 """Fields of a workflow."""
 
 NODE_FIELDS = (
-    "for_each",
-    "max_parallel",
-    "on_item_error",
-    "complete_when",
     "cache",
 )
 """Fields of a node."""

@@ -158,6 +158,7 @@ class _Reader:
             del cleaned["when"]
         if cleaned.get("limits") is not None:
             self._read_limits(cleaned, f"{pointer}/limits")
+        self._read_for_each(cleaned, pointer)
         if is_dict(cleaned.get("retry")):
             cleaned["retry"] = self._known(cleaned["retry"], f"{pointer}/retry", self._retry, (), "`retry`")
         return cleaned
@@ -235,6 +236,20 @@ class _Reader:
             else:
                 kept.append(known)
         cleaned["limits"] = kept or None
+
+    def _read_for_each(self, cleaned: dict[str, Any], pointer: str) -> None:
+        items = cleaned.get("for_each")
+        if not (items is None or isinstance(items, str) or is_array(items)):
+            rule = "`for_each` is an expression that gives a list, or a list"
+            self.fault(f"{pointer}/for_each", "wrong_type", f"{rule}, and this is {kind_of(items)}")
+            del cleaned["for_each"]
+        until = cleaned.get("complete_when")
+        counts = isinstance(until, int) and not isinstance(until, bool) and until >= 1
+        if not (until is None or isinstance(until, str) or counts):
+            rule = "`complete_when` is a whole number from 1 on, or an expression"
+            shown = until if isinstance(until, int | float) else kind_of(until)
+            self.fault(f"{pointer}/complete_when", "wrong_type", f"{rule}, and this is {shown}")
+            del cleaned["complete_when"]
 
     def _read_next(self, cleaned: dict[str, Any], pointer: str) -> None:
         written = cleaned["next_node"]

@@ -8,6 +8,8 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+import msgspec
+
 from orchestrator.engine.attempts.worker import Worker
 from orchestrator.engine.clock import StoreClock
 from orchestrator.engine.config import EngineConfig
@@ -16,6 +18,7 @@ from orchestrator.engine.runs.definitions import VersionRecord, encode_record, p
 from orchestrator.engine.runs.preparation import prepare_start
 from orchestrator.kernel.events import Event, decode
 from orchestrator.kernel.state import RunState
+from orchestrator.kernel.values import Payload
 from orchestrator.model.document import WorkflowDocument
 from orchestrator.sdk.node import BaseNode
 from orchestrator.sdk.registry import Registry
@@ -63,10 +66,11 @@ class Lab:
         self.runs += 1
         run_id = f"run-{self.runs}"
         payload, blobs = self.engine.encode(input, run_id=run_id)
+        inline = Payload(value=msgspec.Raw(msgspec.json.encode(input)))
         command = await prepare_start(
-            self.engine, run_id=run_id, workflow=workflow, version=None, namespace="default", payload=payload
+            self.engine, run_id=run_id, workflow=workflow, version=None, namespace="default", payload=inline
         )
-        await self.engine.create(command, blobs=blobs)
+        await self.engine.create(msgspec.structs.replace(command, input=payload), blobs=blobs)
         return run_id
 
     async def end(self, run_id: str, *, within: float = 500.0) -> RunState:

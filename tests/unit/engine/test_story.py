@@ -12,10 +12,12 @@ from orchestrator.engine.views.story import Line, tell, tell_notice, tell_view
 from orchestrator.kernel import commands as c
 from orchestrator.kernel import events as e
 from orchestrator.kernel.values import (
+    NULL,
     Chosen,
     ErrorInfo,
     ForkOrigin,
     Handover,
+    Listed,
     Parent,
     Payload,
     Timing,
@@ -97,6 +99,22 @@ OOPS = ErrorInfo(type="TimeoutError", message="no answer", path="a", node="a")
         (e.RunFailed(error=OOPS), "error", "the run failed at a: TimeoutError: no answer"),
         (e.RunCancelled(reason="wrong"), "info", "the run is cancelled: wrong"),
         (e.TaskScheduled(path="a", node="a", visit=1), "debug", "a is ready"),
+        (e.ItemsStarted(path="a", node="a", attempt=1, count=2_000, chunks=[]), "info", "a runs 2,000 items"),
+        (
+            e.TaskCompleted(path="a[17]", node="a", attempt=1, output=NULL),
+            "debug",
+            "a[17] completed",
+        ),
+        (
+            e.TaskCompleted(
+                path="a",
+                node="a",
+                attempt=1,
+                output=Payload(listed=Listed(run="r", path="a", count=1_999, after=3, until=9)),
+            ),
+            "info",
+            "a completed with 1,999 outputs",
+        ),
         (
             e.TaskStarted(path="a", node="a", attempt=1),
             "info",

@@ -21,7 +21,7 @@ from orchestrator.kernel.budgets import limit_of
 from orchestrator.kernel.compensation import is_stopped
 from orchestrator.kernel.state import RunState, encode_state
 from orchestrator.kernel.status import RUN_MOVES, TASK_MOVES, RunStatus, TaskStatus
-from orchestrator.kernel.values import NULL, Handover, Usage, Wait
+from orchestrator.kernel.values import NULL, Handover, ItemChunk, Usage, Wait
 from orchestrator.model.definition import Definition
 from tests.unit.kernel.world import (
     SECOND,
@@ -141,6 +141,11 @@ def draw_node(rng: random.Random, names: list[str]) -> dict[str, Any]:
         node["cancels"] = some
     if rng.random() < 0.4:
         node["retry"] = {"max_attempts": rng.randint(1, 3), "initial": rng.choice([0, 5])}
+    if rng.random() < 0.25:
+        node["for_each"] = "{{ input }}"
+        node["max_parallel"] = rng.randint(1, 3)
+        node["on_item_error"] = rng.choice(["fail", "collect"])
+        node["complete_when"] = rng.choice([None, None, 1, 3])
     if rng.random() < 0.5:
         node["params"] = {
             "a": "{{ vars.x | default(0) }}",
@@ -301,6 +306,9 @@ class Day:
     def nonsense(self) -> c.Command:
         """Late, repeated and impossible commands."""
         state, rng = self.world.state, self.rng
+        doubts = [task.path for task in state.tasks.values() if task.status is TaskStatus.IN_DOUBT]
+        if doubts and rng.random() < 0.2:
+            return c.ResolveTask(path=rng.choice(doubts), action="forget")
         path = rng.choice([*state.tasks, *state.set_aside, *state.latest.values(), "nobody"])
         return rng.choice(
             [
@@ -348,6 +356,8 @@ class Day:
         roll = rng.random()
         if is_stopped(world.state, task) and roll < 0.4:
             return c.AbandonTask(path=path, began=rng.random() < 0.7)
+        if node.for_each is not None and task.item is None and roll < 0.8:
+            return self.items(path)
         if task.touched and roll < 0.35:
             return c.DoubtTask(path=path, reason="its worker is gone")
         if roll < 0.08:
@@ -387,7 +397,15 @@ class Day:
             targets = tuple(rng.choices(choices, k=rng.randint(0, 2))) if choices else ()
         route = c.RouteChoice(targets=targets) if targets is not None else None
         variables = {"x": payload(self.number)} if rng.random() < 0.3 else {}
-        return c.CompleteTask(path=path, output=payload(path), route=route, variables=variables)
+        enough = rng.choice([None, None, None, False, True, 1, 9]) if task.item is not None else None
+        return c.CompleteTask(
+            path=path, output=payload(path), route=route, variables=variables, enough=enough
+        )
+
+    def items(self, path: str) -> c.Command:
+        counts = [self.rng.randint(1, 4) for _ in range(self.rng.randint(0, 2))]
+        chunks = [ItemChunk(payload=payload([0] * count), count=count) for count in counts]
+        return c.StartItems(path=path, chunks=tuple(chunks))
 
     def spending(self, path: str, step: str) -> c.Command:
         """A call that costs: its bound, and what it used (more than its bound, now and then)."""
@@ -446,7 +464,10 @@ class Day:
                 return c.FireTimer(path=path)
             if is_stopped(world.state, world.state.tasks[path]):
                 return c.AbandonTask(path=path)
-            if world.state.tasks[path].touched:
+            task = world.state.tasks[path]
+            if world.definition.nodes[task.node].for_each is not None and task.item is None:
+                return self.items(path)
+            if task.touched:
                 return c.DoubtTask(path=path, reason="its worker is gone")
             return c.CompleteTask(path=path, output=payload("at last"))
         if world.state.handover is not None:

@@ -30,7 +30,15 @@ from orchestrator.kernel.outlook import (
     wakers_of,
     work_of,
 )
-from orchestrator.kernel.state import RunState, decode_state, encode_state, origin_keys, read_keys
+from orchestrator.kernel.state import (
+    Items,
+    RunState,
+    TaskState,
+    decode_state,
+    encode_state,
+    origin_keys,
+    read_keys,
+)
 from orchestrator.kernel.status import RunStatus, TaskStatus
 from orchestrator.kernel.values import ErrorInfo, Payload, Timing, Wait, rfc3339
 from orchestrator.model.declarations import ClassDeclaration, Effect
@@ -51,6 +59,7 @@ DECLARATIONS = {
 }
 
 ENDS_ITS_ROW = (
+    c.StartItems,
     c.CompleteTask,
     c.FailTask,
     c.SkipTask,
@@ -255,6 +264,9 @@ class World:
         assert state.late == Counter(join for joins in late for join in joins)
         assert all(len(joins) == len(set(joins)) for joins in late)
         assert not set(state.held_back) - state.arrivals.keys()
+        for task in (*state.tasks.values(), *state.set_aside.values()):
+            if task.items is not None:
+                self.check_items(task, task.items)
         if state.status.live:
             assert state.seq == 0 or wakers_of(state), "a live run without a waker"
             assert self.held is state.held, "the queue's hold isn't the run's pause"
@@ -292,6 +304,20 @@ class World:
         limit = limit_of(state, self.definition, "tokens")
         if limit is not None and state.compensation is None:
             assert state.spent.tokens + state.reserved.tokens <= limit + self.overdrawn, "overspent"
+
+    def check_items(self, task: TaskState, items: Items) -> None:
+        """Its items are done, open, or not scheduled yet; an open node has a full window."""
+        rule = self.definition.nodes[task.node].for_each
+        assert rule is not None
+        assert items.done + items.withdrawn + len(items.open) == items.next <= items.count
+        assert len(items.open) <= rule.max_parallel
+        aside = task.path in self.state.set_aside
+        for place in items.open:
+            path = f"{task.path}[{place}]"
+            assert path in self.state.tasks or (aside and path in self.state.set_aside)
+        if not aside and self.state.ending is None and "tasks" not in self.state.spent_out:
+            assert items.open, "a node waits for items that nobody runs"
+            assert len(items.open) == min(rule.max_parallel, items.count - items.done - items.withdrawn)
 
     def check_values(self) -> None:
         """Every value has exactly the readers that can be found, and none is kept without one."""

@@ -51,7 +51,7 @@ def test_every_fault_is_reported_at_once_in_document_order() -> None:
         "nme": "typo",
         "start_at": "frist",
         "nodes": {
-            "first": {"class": "SetNod", "next_node": "second", "for_each": "{{ input }}"},
+            "first": {"class": "SetNod", "next_node": "second", "cache": "1h"},
             "second": {
                 "class": "Mail",
                 "params": {"subjet": 1, "copies": "many"},
@@ -71,7 +71,7 @@ def test_every_fault_is_reported_at_once_in_document_order() -> None:
         ("/nme", "unknown_key"),
         ("/start_at", "unknown_node"),
         ("/nodes/first/class", "unknown_class"),
-        ("/nodes/first/for_each", "not_acted_on"),
+        ("/nodes/first/cache", "not_acted_on"),
         ("/nodes/second/params", "missing_param"),
         ("/nodes/second/params/subjet", "unknown_param"),
         ("/nodes/second/params/copies", "bad_param"),

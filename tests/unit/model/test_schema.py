@@ -39,7 +39,10 @@ def test_the_onboarding_workflow_satisfies_it() -> None:
     [
         ({"class": "Nobody"}, "nodes/a/class"),
         ({"nxt": 1}, "nodes/a"),
-        ({"for_each": 1}, "nodes/a"),
+        ({"for_each": 1}, "nodes/a/for_each"),
+        ({"max_parallel": 0}, "nodes/a/max_parallel"),
+        ({"on_item_error": "ignore"}, "nodes/a/on_item_error"),
+        ({"complete_when": []}, "nodes/a/complete_when"),
         ({"next_node": 1}, "nodes/a/next_node"),
         ({"next_node": "a b"}, "nodes/a/next_node"),
         ({"join": "some"}, "nodes/a/join"),

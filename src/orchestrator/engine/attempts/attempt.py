@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from pydantic import BaseModel
 
+from orchestrator.engine.attempts.blobs import NO_BLOBS
 from orchestrator.engine.attempts.branches import BudgetSpent, StepInDoubt, Suspension, enter_root
 from orchestrator.engine.attempts.containment import enter_node
 from orchestrator.engine.attempts.context import TaskContext
 from orchestrator.engine.attempts.cpu import CpuProcess
 from orchestrator.engine.attempts.failures import clean, error_info
+from orchestrator.engine.attempts.items import ItemSource, chunks_of, source_of
 from orchestrator.engine.attempts.live import LiveTask, LogLine
-from orchestrator.engine.attempts.scope import NO_BLOBS, TaskValues, fetch_blobs, payloads_of_task
+from orchestrator.engine.attempts.payloads import decoded
+from orchestrator.engine.attempts.scope import TaskValues, payloads_of_task, reader_of
 from orchestrator.engine.attempts.watchdog import LoopBlocked
 from orchestrator.engine.redaction import Redactor
 from orchestrator.engine.runs.actor import Accepted, Item, RunActor
@@ -43,6 +46,7 @@ from orchestrator.kernel.commands import (
     ReserveBudget,
     RouteChoice,
     SkipTask,
+    StartItems,
     StartTask,
     StopRequest,
     SuspendTask,
@@ -53,6 +57,7 @@ from orchestrator.kernel.values import Handover, Payload, Timing, rfc3339
 from orchestrator.kernel.values import Usage as Spend
 from orchestrator.model.declarations import Effect
 from orchestrator.model.definition import Definition, NodeDefinition
+from orchestrator.model.foreach import ForEach
 from orchestrator.model.limits import DURATION_SECONDS_MAX
 from orchestrator.sdk.context import Usage
 from orchestrator.sdk.node import BaseNode
@@ -82,7 +87,9 @@ class Attempt:
     __slots__ = (
         "_ctx",
         "_grounded",
+        "_item",
         "_outcome",
+        "_reader",
         "_refused",
         "_task",
         "_timer",
@@ -136,7 +143,9 @@ class Attempt:
         self.epoch = epoch
         self.queued_us = queued_us
         self.granted_us = self.started_us = worker.now_us()
-        self.values = TaskValues(state, task, NO_BLOBS)
+        self._reader = reader_of(state, task, self.node)
+        self._item: ItemSource | None = source_of(state, task)
+        self.values = TaskValues(state, self._reader, NO_BLOBS)
         self.blobs_to_commit: list[Blob] = []
         self.reason: str | None = None
         self.give_back_note: str | None = None
@@ -156,10 +165,12 @@ class Attempt:
 
     def start(self, state: RunState) -> None:
         """Run it as a task of the event loop."""
-        payloads = [p for p in payloads_of_task(state, self._task) if p.blob is not None]
+        payloads = [p for p in payloads_of_task(state, self._reader) if not p.inline]
+        if self._item is not None and not self._item.payload.inline:
+            payloads.append(self._item.payload)
         loop = self.worker.engine.loop
         # Not by the loop's factory: that is for what the node's code starts.
-        self.task = asyncio.Task(self._run(state, payloads), loop=loop, name=f"{self.run_id}/{self.path}")
+        self.task = asyncio.Task(self._run(payloads), loop=loop, name=f"{self.run_id}/{self.path}")
 
     def tell(self, reason: str) -> None:
         """Ask the attempt to end. Its first reason counts."""
@@ -198,13 +209,13 @@ class Attempt:
             )
             self._end(self._told())
 
-    async def _run(self, state: RunState, blob_payloads: Sequence[Payload]) -> None:
+    async def _run(self, blob_payloads: Sequence[Payload]) -> None:
         enter_node()
         enter_root()
         try:
             if blob_payloads:
-                blobs = await fetch_blobs(self.worker.engine.store, blob_payloads, run_id=self.run_id)
-                self.values = TaskValues(state, self._task, blobs)
+                blobs = await self.worker.engine.blobs.fetch(blob_payloads, run_id=self.run_id)
+                self.values.add_blobs(blobs)
             command = await self._outcome_of()
         except asyncio.CancelledError:
             command = self._told()
@@ -247,8 +258,12 @@ class Attempt:
                 path=self.path, reason="the worker that ran the attempt is gone, its outcome is unknown"
             )
         secrets = worker.engine.config.secrets
-        if node.when is not None and not node.when.evaluate(self.values.scope(node.references, secrets)):
+        if self._item is not None:
+            self.values.item = self._read_item
+        elif node.when is not None and not node.when.evaluate(self.values.scope(node.references, secrets)):
             return SkipTask(path=self.path)
+        if node.for_each is not None and self._item is None:
+            return self._items(node.for_each)
         node_class = worker.engine.registry.get(node.declaration.name)
         if node.params.constant:
             written = node.params.evaluate({})
@@ -286,6 +301,36 @@ class Attempt:
             raise asyncio.CancelledError
         await ctx.finish()
         return self._completed(node_class, result, ctx)
+
+    def _items(self, rule: ForEach) -> Command:
+        """The command that begins with the items of a `for_each`."""
+        value = rule.items.evaluate(self.values.scope(rule.items.references, {}))
+        chunks, blobs = chunks_of(
+            value,
+            codec=self.worker.engine.codec,
+            run_id=self.run_id,
+            pointer=f"/nodes/{self.node.id}/for_each",
+        )
+        self.blobs_to_commit.extend(blobs)
+        return StartItems(path=self.path, chunks=chunks, timing=self._timing())
+
+    def _read_item(self) -> Any:
+        source = self._item
+        assert source is not None
+        data = self.values.data(source.payload)
+        return self.worker.engine.items.read(source.payload, data, source.place)
+
+    def _enough(self, output: Payload, blobs: Sequence[Blob]) -> bool | int | None:
+        """What `complete_when` says after this item."""
+        rule = self.node.for_each
+        if self._item is None or rule is None or rule.enough is None:
+            return None
+        self.know_blobs(blobs)
+        scope = self.values.scope(rule.enough.references, {})
+        if rule.enough.references.output:
+            scope["output"] = self.values.read(output)
+        said = rule.enough.evaluate(scope)
+        return said if isinstance(said, int) else bool(said)
 
     def _arm_timeout(self) -> None:
         self.started_us = self.now_us()
@@ -350,6 +395,7 @@ class Attempt:
             output = node_class.dump_output(output)
         payload, blobs = self.encode(output)
         self.blobs_to_commit.extend(blobs)
+        enough = self._enough(payload, blobs)
         variables: dict[str, Payload] = {}
         for name, value in ctx.new_variables.items():
             variables[name], blobs = self.encode(value)
@@ -361,6 +407,7 @@ class Attempt:
             stop=stop,
             handover=handover,
             variables=variables,
+            enough=enough,
             timing=self._timing(),
         )
 
@@ -428,7 +475,7 @@ class Attempt:
     def know_blobs(self, blobs: Sequence[Blob]) -> None:
         """Blobs that were just written are read back without asking the store."""
         if blobs:
-            self.values.add_blobs({(self.run_id, blob.blob_id): blob.data for blob in blobs})
+            self.values.add_blobs({(self.run_id, blob.blob_id): decoded(blob) for blob in blobs})
 
     def in_thread(self, fn: Callable[[], Any]) -> "asyncio.Future[Any]":
         """Run plain code beside the loop."""

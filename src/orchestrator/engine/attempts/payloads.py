@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import zlib
 from dataclasses import asdict, is_dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -14,12 +15,17 @@ import msgspec
 from pydantic import BaseModel
 
 from orchestrator.engine.redaction import Redactor
-from orchestrator.errors import OutputNotStorable
+from orchestrator.errors import OutputNotStorable, StoreIncompatible
 from orchestrator.kernel.values import NULL, Payload
 from orchestrator.stores.contract import Blob
 
 PLAIN = "json"
 """The codec tag of plain JSON."""
+COMPRESSED = "json+zlib"
+"""The codec tag of JSON that zlib has compressed."""
+COMPRESSION_LEVEL = 1
+COMPRESSED_IS_SMALLER_BY = 0.9
+"""What compression doesn't bring under this share of its size is kept plain."""
 
 _decode = msgspec.json.Decoder().decode
 
@@ -98,10 +104,19 @@ class Codec:
         """
         if value is None:
             return NULL, []
-        data = to_json(value)
+        return self.encode_json(to_json(value), run_id=run_id)
+
+    def encode_json(
+        self, data: bytes, *, run_id: str, inline_bytes_max: int | None = None
+    ) -> tuple[Payload, list[Blob]]:
+        """As `encode`, of a value that is JSON already. `inline_bytes_max` may lower the limit of what stays inline.
+
+        Raises:
+            OutputNotStorable: it is over the hard limit.
+        """
         if self._redactor.touches(data):
             data = to_json(self._redactor.redact_value(json.loads(data)))
-        if len(data) <= self._inline_max:
+        if len(data) <= min(self._inline_max, inline_bytes_max or self._inline_max):
             return Payload(value=msgspec.Raw(data)), []
         if len(data) > self._payload_max:
             raise OutputNotStorable(
@@ -109,5 +124,30 @@ class Codec:
                 "store it elsewhere and return a reference"
             )
         digest = hashlib.sha256(data).hexdigest()
-        blob = Blob(blob_id=digest, codec=PLAIN, data=data)
-        return Payload(blob=digest, run=run_id, bytes=len(data), sha256=digest), [blob]
+        return Payload(blob=digest, run=run_id, bytes=len(data), sha256=digest), [encoded(digest, data)]
+
+
+def encoded(blob_id: str, data: bytes) -> Blob:
+    """JSON as a blob is stored: compressed where that is worth it."""
+    smaller = zlib.compress(data, COMPRESSION_LEVEL)
+    if len(smaller) < len(data) * COMPRESSED_IS_SMALLER_BY:
+        return Blob(blob_id=blob_id, codec=COMPRESSED, data=smaller)
+    return Blob(blob_id=blob_id, codec=PLAIN, data=data)
+
+
+def decoded(blob: Blob) -> bytes:
+    """The JSON of a blob.
+
+    Raises:
+        StoreIncompatible: its codec is of another release, or it isn't what its codec says.
+    """
+    if blob.codec == PLAIN:
+        return blob.data
+    if blob.codec != COMPRESSED:
+        raise StoreIncompatible(
+            f"blob {blob.blob_id} has codec `{blob.codec}`, which this release doesn't know"
+        )
+    try:
+        return zlib.decompress(blob.data)
+    except zlib.error as error:
+        raise StoreIncompatible(f"blob {blob.blob_id} can't be decompressed: {error}") from None

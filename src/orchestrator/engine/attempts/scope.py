@@ -1,46 +1,35 @@
 """The values that a task's expressions and code see: read from the run's state, blobs fetched beforehand."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from orchestrator.engine.attempts.payloads import from_json
-from orchestrator.errors import InternalError
+import msgspec
+
+from orchestrator.engine.attempts.blobs import Blobs, blob_key, read_payload
 from orchestrator.kernel.state import RunState, TaskState, read_keys
 from orchestrator.kernel.values import Origin, Payload, Reads
+from orchestrator.model.definition import NodeDefinition
 from orchestrator.model.expressions import References
-from orchestrator.stores.contract import Store
-
-Blobs = dict[tuple[str, str], bytes]
-
-NO_BLOBS: Blobs = {}
 
 
-async def fetch_blobs(store: Store, payloads: Iterable[Payload | None], *, run_id: str) -> Blobs:
-    """The blobs that these payloads name.
-
-    Raises:
-        InternalError: the store doesn't have one of them.
-    """
-    blobs: Blobs = {}
-    for payload in payloads:
-        if payload is None or payload.blob is None:
-            continue
-        key = (payload.run or run_id, payload.blob)
-        if key not in blobs:
-            blob = await store.load_blob(*key)
-            if blob is None:
-                raise InternalError(f"blob {payload.blob} of run {key[0]} is missing")
-            blobs[key] = blob.data
-    return blobs
-
-
-def read_payload(payload: Payload | None, blobs: Blobs, *, run_id: str) -> Any:
-    """Fresh plain data; None for no payload."""
-    if payload is None:
-        return None
-    if payload.blob is None:
-        return from_json(payload.value)
-    return from_json(blobs[(payload.run or run_id, payload.blob)])
+def reader_of(state: RunState, task: TaskState, node: NodeDefinition) -> TaskState:
+    """The task whose `previous` and reads count: of an item, those of the task that has the items, as far as the
+    params and `complete_when` name them."""
+    if task.item is None:
+        return task
+    container, references = state.container(task), node.params.references
+    if node.for_each is not None and node.for_each.enough is not None:
+        references |= node.for_each.enough.references
+    reads = container.reads
+    if not references.all_nodes:
+        named = {name: key for name, key in reads.nodes.items() if name in references.nodes}
+        reads = Reads(nodes=named, variables=reads.variables)
+    if not references.all_variables:
+        named = {name: key for name, key in reads.variables.items() if name in references.variables}
+        reads = Reads(nodes=reads.nodes, variables=named)
+    return msgspec.structs.replace(
+        container, path=task.path, reads=reads, scheduled_at=task.scheduled_at, steps=task.steps
+    )
 
 
 def payloads_of_task(state: RunState, task: TaskState) -> list[Payload]:
@@ -58,9 +47,10 @@ class TaskValues:
     It keeps its own references, so the state may move on (or be thrown away) while the task runs.
     """
 
-    __slots__ = ("_blobs", "_input", "_payloads", "_reads", "previous_origin", "run", "scheduled_at")
+    __slots__ = ("_blobs", "_input", "_payloads", "_reads", "item", "previous_origin", "run", "scheduled_at")
 
     def __init__(self, state: RunState, task: TaskState, blobs: Blobs) -> None:
+        self.item: Callable[[], Any] | None = None
         self._blobs = blobs
         self._input = state.input
         self._reads = task.reads
@@ -80,6 +70,11 @@ class TaskValues:
     def read(self, payload: Payload | None) -> Any:
         """A payload as fresh data."""
         return read_payload(payload, self._blobs, run_id=self.run["id"])
+
+    def data(self, payload: Payload) -> bytes:
+        """The JSON of a payload."""
+        key = blob_key(payload, run_id=self.run["id"])
+        return bytes(payload.value) if key is None else self._blobs[key]
 
     def output(self, path: str) -> Any:
         """The output of a task that led here."""
@@ -102,6 +97,8 @@ class TaskValues:
             scope["input"] = self.input()
         if references.previous:
             scope["previous"] = self.previous()
+        if references.item and self.item is not None:
+            scope["item"] = self.item()
         return scope
 
     def _render(self, origin: Origin) -> Any:

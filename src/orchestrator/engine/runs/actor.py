@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
+from orchestrator.engine.attempts.blobs import Unwritten
+from orchestrator.engine.attempts.payloads import decoded
 from orchestrator.engine.runs.ahead import SECONDS_MAX, Ahead, Runner, following
 from orchestrator.engine.runs.finishing import finish_run
 from orchestrator.engine.runs.index import index_of
@@ -397,7 +399,8 @@ class RunActor:
             command, blobs = await finish_run(
                 state,
                 definition,
-                store=engine.store,
+                reader=engine.blobs,
+                unwritten=_unwritten(events, accepted, self.run_id),
                 codec=engine.codec,
                 redactor=engine.redactor,
                 now=rfc3339(engine.now_us()),
@@ -656,6 +659,12 @@ class RunActor:
         self.state, self.definition = state, definition
         self.known_seq, self._snapshot_seq = loaded.seq, loaded.snapshot_seq
         self._indexed = RunStatus(loaded.index.status)
+
+
+def _unwritten(events: Sequence[Event], items: Sequence[Item], run_id: str) -> Unwritten:
+    """What these commands decided, for a reader that comes before the store has it."""
+    blobs = {(run_id, blob.blob_id): decoded(blob) for item in items for blob in item.blobs}
+    return Unwritten(events, blobs)
 
 
 def restore(loaded: LoadedRun) -> RunState:

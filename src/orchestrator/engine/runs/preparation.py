@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.engine.attempts.scope import fetch_blobs, read_payload
+from orchestrator.engine.attempts.blobs import read_payload
 from orchestrator.errors import NotFound
 from orchestrator.kernel.commands import StartRun
 from orchestrator.kernel.values import Parent, Payload, rfc3339
@@ -44,7 +44,7 @@ async def prepare_start(
         raise NotFound(what, workflow)
     definition = await engine.definitions.get(row.name, row.version, namespace=namespace)
     all_labels = {**definition.labels, **(labels or {})}
-    blobs = await fetch_blobs(engine.store, [payload], run_id=run_id)
+    blobs = await engine.blobs.fetch([payload], run_id=run_id)
     variables, new_blobs = first_variables(
         engine,
         definition,

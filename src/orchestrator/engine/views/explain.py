@@ -13,7 +13,7 @@ from orchestrator.engine.views import words
 from orchestrator.engine.views.crew import Crew
 from orchestrator.kernel.joins import JoinWait
 from orchestrator.kernel.outlook import Waker, wakers_of
-from orchestrator.kernel.state import RunState
+from orchestrator.kernel.state import Items, RunState, container_path
 from orchestrator.kernel.status import RunStatus
 from orchestrator.kernel.values import ErrorInfo, rfc3339
 from orchestrator.stores.contract import QueueRow, TaskKind
@@ -30,6 +30,28 @@ class Pending(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: str = ""
     doubt: str = ""
     compensates: str | None = None
+    items: "ItemCounts | None" = None
+
+
+class ItemCounts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How far a `for_each` is."""
+
+    count: int
+    open: int = 0
+    completed: int = 0
+    skipped: int = 0
+    failed: int = 0
+
+
+def item_counts(items: Items) -> ItemCounts:
+    """The numbers of a `for_each`, from the state."""
+    return ItemCounts(
+        count=items.count,
+        open=len(items.open),
+        completed=items.completed,
+        skipped=items.skipped,
+        failed=items.failed,
+    )
 
 
 class Hold(NamedTuple):
@@ -77,6 +99,7 @@ def _pending(waker: Waker, state: RunState) -> Pending:
         attempt=task.attempt,
         error=_short_error(task.error) if task.error is not None else "",
         doubt=words.shortened(task.doubt or "", characters=ERROR_SHOWN_CHARACTERS),
+        items=item_counts(task.items) if task.items is not None else None,
     )
 
 
@@ -120,6 +143,7 @@ class _Look(NamedTuple):
     path: str
     sentence: str
     view: dict[str, Any]
+    items: int = 0
 
 
 def _look(pending: Pending, situation: Situation) -> _Look:
@@ -139,7 +163,8 @@ def _look(pending: Pending, situation: Situation) -> _Look:
         "run": waker.run,
         "worker": row.worker if row is not None and kind == "lease" else None,
     }
-    return _Look(rank, kind, waker.path or "", sentence, view)
+    items = pending.items.open if kind == "items" and pending.items is not None else 0
+    return _Look(rank, kind, waker.path or "", sentence, view, items)
 
 
 _Told = tuple[str, int, str]
@@ -222,6 +247,16 @@ def _budget(pending: Pending, row: QueueRow | None, situation: Situation) -> _To
     return "budget", 0, f"Paused: the budget of {name} is spent; the run goes on once it is raised"
 
 
+def _items(pending: Pending, row: QueueRow | None, situation: Situation) -> _Told:
+    items, path = pending.items, pending.waker.path
+    if items is None:
+        return "items", 3, f"Runs the items of `{path}`"
+    parts = [f"{items.completed + items.skipped:,} done"]
+    parts += [f"{items.failed:,} failed"] if items.failed else []
+    does = "waits for" if situation.status is RunStatus.WAITING else "runs"
+    return "items", 3, f"`{path}` {does} {items.open:,} of {items.count:,} items; {', '.join(parts)}"
+
+
 def _other(pending: Pending, row: QueueRow | None, situation: Situation) -> _Told:
     waker = pending.waker
     where = f" in `{waker.path}`" if waker.path else ""
@@ -243,6 +278,7 @@ _TELL: Mapping[str, Callable[[Pending, QueueRow | None, Situation], _Told]] = {
     "child": _child,
     "successor": _successor,
     "budget": _budget,
+    "items": _items,
 }
 
 
@@ -278,8 +314,19 @@ def join_view(join: JoinWait) -> dict[str, Any]:
 # --- the whole run ------------------------------------------------------------------------------------------------
 
 
+_APART = ("operator", "stuck")
+"""Wakers of items that are told beside their `for_each`."""
+
+
 def _whole(found: Sequence[_Look], total: int) -> str:
-    """The most telling waker; several tasks that run are named together; the rest is counted."""
+    """The most telling waker; several tasks that run are named together; the rest is counted.
+
+    Items of a `for_each` are told with it, unless they need somebody.
+    """
+    containers = {one.path for one in found if one.kind == "items"}
+    told_with = [one for one in found if container_path(one.path) in containers and one.kind not in _APART]
+    found = [one for one in found if one not in told_with]
+    total -= max(sum(one.items for one in found), len(told_with))
     first = found[0]
     running = [one for one in found if one.kind == "lease"]
     if first.kind == "lease" and len(running) > 1:

@@ -44,7 +44,8 @@ def tell_notice(notice: Mapping[str, Any]) -> Line:
     match notice.get("kind"):
         case "task_started":
             attempt = notice.get("attempt") or 1
-            return Line("info", f"{path} started" + (f" (attempt {attempt})" if attempt > 1 else ""))
+            level = "debug" if path.endswith("]") else "info"
+            return Line(level, f"{path} started" + (f" (attempt {attempt})" if attempt > 1 else ""))
         case "task_progress":
             return Line("info", f"{path}: {_progress(notice)}")
         case "task_log":
@@ -198,6 +199,10 @@ def _task_scheduled(event: e.TaskScheduled) -> Line:
     return Line("debug", f"{event.path} is ready")
 
 
+def _items_started(event: e.ItemsStarted) -> Line:
+    return Line("info", f"{event.path} runs {event.count:,} {'item' if event.count == 1 else 'items'}")
+
+
 def _task_started(event: e.TaskStarted) -> Line:
     return Line("info", f"{event.path} began attempt {event.attempt}; it must not happen twice")
 
@@ -229,7 +234,15 @@ def _targets(chosen: list[Chosen]) -> str:
 
 
 def _task_completed(event: e.TaskCompleted) -> Line:
-    return Line("info", f"{event.path} completed{_in(event.timing, event.at)}")
+    listed = event.output.listed
+    if listed is not None:
+        return Line("info", f"{event.path} completed with {listed.count:,} outputs")
+    return Line(_level(event), f"{event.path} completed{_in(event.timing, event.at)}")
+
+
+def _level(event: e.TaskEvent) -> str:
+    """What went well with one of many items is no news."""
+    return "debug" if event.path.endswith("]") else "info"
 
 
 def _task_failed(event: e.TaskFailed) -> Line:
@@ -238,6 +251,8 @@ def _task_failed(event: e.TaskFailed) -> Line:
         if event.deferred:
             return Line("info", f"{event.path} asks for another try in {delay}: {event.error.message}")
         return Line("warning", f"retry of {event.path} in {delay}: {_error(event.error)}")
+    if event.collected:
+        return Line("warning", f"{event.path} failed, its error is collected: {_error(event.error)}")
     handled = f"; goes on with {words.names(event.arrivals)}" if event.arrivals else ""
     return Line(
         "warning", f"{event.path} failed{_in(event.timing, event.at)}: {_error(event.error)}{handled}"
@@ -245,18 +260,18 @@ def _task_failed(event: e.TaskFailed) -> Line:
 
 
 def _task_skipped(event: e.TaskSkipped) -> Line:
-    return Line("info", f"{event.path} skipped{_because(event.reason)}")
+    return Line(_level(event), f"{event.path} skipped{_because(event.reason)}")
 
 
 def _task_cancelled(event: e.TaskCancelled) -> Line:
     if event.unknown:
         return Line("warning", f"{event.path} withdrawn, it may have happened{_because(event.reason)}")
-    return Line("info", f"{event.path} withdrawn{_because(event.reason)}")
+    return Line(_level(event), f"{event.path} withdrawn{_because(event.reason)}")
 
 
 def _task_suspended(event: e.TaskSuspended) -> Line:
     waits = ", ".join(_wait(wait, microseconds(event.at)) for wait in event.waits[: words.NAMES_SHOWN_MAX])
-    return Line("info", f"{event.path} waits {waits or 'for nothing'}")
+    return Line(_level(event), f"{event.path} waits {waits or 'for nothing'}")
 
 
 def _wait(wait: Wait, now_us: int) -> str:
@@ -273,7 +288,7 @@ def _task_resumed(event: e.TaskResumed) -> Line:
     if event.by == "timeout":
         return Line("warning", f"{event.path} goes on: its signal did not come in time")
     failed = f" with {_error(event.error)}" if event.error is not None else ""
-    return Line("info", f"{event.path} goes on: {came.get(event.by, event.by)}{failed}")
+    return Line(_level(event), f"{event.path} goes on: {came.get(event.by, event.by)}{failed}")
 
 
 def _task_in_doubt(event: e.TaskInDoubt) -> Line:
@@ -336,6 +351,7 @@ _TELL: dict[type[e.Event], Callable[[Any], Line]] = {
     e.ArrivalSwallowed: _arrival_swallowed,
     e.JoinHeldBack: _join_held_back,
     e.TaskScheduled: _task_scheduled,
+    e.ItemsStarted: _items_started,
     e.TaskStarted: _task_started,
     e.StepStarted: _step_started,
     e.StepRecorded: _step_recorded,

@@ -81,6 +81,7 @@ class TaskRecord:
     output: Ref | None = None
     output_bytes: int | None = None
     from_parent: bool = False
+    item: int | None = None
     compensates: str | None = None
     compensated_by: str | None = None
 
@@ -242,9 +243,16 @@ def _task_scheduled(log: TaskLog, event: e.TaskScheduled) -> None:
         previous=event.previous,
         reads=event.reads,
         compensates=event.compensates,
+        item=event.item,
     )
     if event.compensates is not None and event.compensates in log.tasks:
         log.tasks[event.compensates].compensated_by = event.path
+
+
+def _items_started(log: TaskLog, event: e.ItemsStarted) -> None:
+    record = log.tasks[event.path]
+    _begin(record, event.timing.started_at)
+    record.status, record.not_before_us = TaskStatus.WAITING, 0
 
 
 def _current(record: TaskRecord, number: int) -> Attempt:
@@ -394,6 +402,7 @@ _FOLD: dict[type[e.Event], Callable[[TaskLog, Any], None]] = {
     e.RunPaused: _run_paused,
     e.CancelRequested: _cancel_requested,
     e.TaskScheduled: _task_scheduled,
+    e.ItemsStarted: _items_started,
     e.TaskStarted: _task_started,
     e.StepStarted: _step_started,
     e.StepRecorded: _step_recorded,

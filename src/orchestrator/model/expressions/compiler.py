@@ -28,7 +28,7 @@ from orchestrator.model.plain import is_dict
 if TYPE_CHECKING:
     from jinja2 import nodes
 
-NAMES = ("input", "nodes", "vars", "previous", "item", "run", "now", "secrets")
+NAMES = ("input", "nodes", "vars", "previous", "item", "run", "now", "secrets", "output")
 """What an expression may read."""
 
 _CONSTANTS = {"null": None}

@@ -16,6 +16,7 @@ class References:
     previous: bool = False
     input: bool = False
     item: bool = False
+    output: bool = False
     run: bool = False
     now: bool = False
     all_nodes: bool = False
@@ -33,6 +34,7 @@ class References:
             previous=self.previous or other.previous,
             input=self.input or other.input,
             item=self.item or other.item,
+            output=self.output or other.output,
             run=self.run or other.run,
             now=self.now or other.now,
             all_nodes=self.all_nodes or other.all_nodes,
