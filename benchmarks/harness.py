@@ -78,6 +78,19 @@ class AgainNode(BaseNode):
         return Route("again" if visit < params.rounds else "out")
 
 
+class NumbersNode(BaseNode):
+    """Gives a list to run once for each of."""
+
+    class Params(NoParams):
+        """How many."""
+
+        count: int
+
+    async def execute(self, params: Params, ctx: Context) -> list[int]:
+        """Zero, one, two ..."""
+        return list(range(params.count))
+
+
 class SignalNode(BaseNode):
     """Waits for a signal that doesn't come."""
 
@@ -121,7 +134,7 @@ async def engine_with_worker(
 ) -> AsyncGenerator[Engine]:
     """The engine, its worker started; each workflow begins at the first of its nodes."""
     registry = Registry()
-    for node_class in (LinkNode, PureNode, StepsNode, AgainNode, SignalNode):
+    for node_class in (LinkNode, PureNode, StepsNode, AgainNode, NumbersNode, SignalNode):
         registry.register(node_class)
     store = open_store(url)
     await store.open()

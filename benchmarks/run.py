@@ -30,6 +30,8 @@ STEP_RATIO_MAX = 1.0
 WIDE_RATIO_MAX = 3.0
 WIDER_RATIO_MAX = 12.0
 LOOP_RATIO_MAX = 1.2
+EACH_RATIO_MAX = 1.5
+EACH_MIB_MAX = 64.0
 LIST_MILLISECONDS_MAX = 50.0
 WAITING_MIB_MAX = 20.0
 IMPORT_RATIO_MAX = 1.6
@@ -250,6 +252,32 @@ def loop(rounds: int) -> list[Bar]:
     ]
 
 
+def each(_rounds: int) -> list[Bar]:
+    """A `for_each` of 100,000 items: the last hundred beside the first, and what it holds at its end."""
+    SCRATCH.mkdir(parents=True, exist_ok=True)
+    took: dict[str, float] = json.loads(
+        output_of([sys.executable, str(HERE / "each.py"), "--folder", str(SCRATCH)])
+    )
+    return [
+        Bar(
+            name="each",
+            what="for_each of 100,000 items: CPU of the last 100",
+            value=took["last_us"] / took["first_us"],
+            unit="x the first",
+            limit=EACH_RATIO_MAX,
+            detail=dict(took),
+        ),
+        Bar(
+            name="each_memory",
+            what="for_each of 100,000 items: memory above the first 1,000",
+            value=took["grown_mib"],
+            unit="MiB",
+            limit=EACH_MIB_MAX,
+            detail=dict(took),
+        ),
+    ]
+
+
 def lists(_rounds: int) -> list[Bar]:
     """Lists and searches over 100,000 finished runs."""
     SCRATCH.mkdir(parents=True, exist_ok=True)
@@ -351,6 +379,7 @@ BARS: dict[str, Callable[[int], Sequence[Bar]]] = {
     "steps": steps,
     "wide": wide,
     "loop": loop,
+    "each": each,
     "lists": lists,
     "import": imports,
     "run": run_once,

@@ -11,7 +11,7 @@ from pathlib import Path
 from orchestrator.kernel import commands as c
 from orchestrator.kernel.handover import predecessor_of, signals_handed_over
 from orchestrator.kernel.state import encode_state
-from orchestrator.kernel.values import Handover, Parent, Usage
+from orchestrator.kernel.values import Handover, ItemChunk, Parent, Usage
 from tests.unit.kernel.world import (
     SECOND,
     World,
@@ -349,6 +349,37 @@ def successor() -> World:
     return run
 
 
+def items() -> World:
+    """A `for_each` in windows: an error collected, an item skipped, enough of them; one that fails and is retried."""
+    each = {"for_each": "{{ input }}", "max_parallel": 2}
+    run = run_of(
+        {
+            "some": {**each, "on_item_error": "collect", "complete_when": 2, "next_node": "all"},
+            "all": {**each, "class": "Pay", "next_node": "none"},
+            "none": {**each, "next_node": "end"},
+            "end": {"params": {"seen": "{{ nodes.some }}"}},
+        }
+    )
+    three = ItemChunk(payload=payload([1, 2, 3]), count=3)
+    run.do(c.StartItems(path="some", chunks=(three, three), timing=run.timing()))
+    run.complete("some[0]")
+    run.fail("some[1]")
+    run.suspend("some[2]", timer(run.now_us + SECOND))
+    run.complete("some[3]")
+    run.do(c.StartItems(path="all", chunks=(three,)))
+    run.do(c.StartTask(path="all[0]", worker="w1"))
+    run.do(c.DoubtTask(path="all[0]", reason="its worker is gone"))
+    run.do(c.ResolveTask(path="all[0]", action="skip", by="ann"))
+    run.fail("all[1]")
+    run.do(c.AbandonTask(path="all[2]"))
+    run.do(c.RetryRun(by="ann", reason="mended"))
+    for path in ("all[1]", "all[2]"):
+        run.complete(path)
+    run.do(c.StartItems(path="none"))
+    run.complete("end")
+    return run
+
+
 SCENARIOS: tuple[Callable[[], World], ...] = (
     onboarding,
     loop_with_joins,
@@ -367,6 +398,7 @@ SCENARIOS: tuple[Callable[[], World], ...] = (
     held_back,
     handed_over,
     successor,
+    items,
 )
 
 

@@ -15,8 +15,9 @@ from orchestrator.stores.contract import Blob
 
 CHUNK_ITEMS_MAX = 1_000
 CHUNK_BYTES_MAX = 256 * 1024
+INLINE_ITEMS_MAX = 100
 INLINE_BYTES_MAX = 8 * 1024
-"""A chunk over this is a blob: the state holds it as long as the items run."""
+"""The chunks of a longer list, and a chunk over this, are blobs: the state holds them as long as the items run."""
 CHUNKS_CACHED_MAX = 32
 
 
@@ -38,10 +39,11 @@ def chunks_of(
     blobs: list[Blob] = []
     gathered: list[bytes] = []
     size = 0
+    inline_max = INLINE_BYTES_MAX if len(value) <= INLINE_ITEMS_MAX else 0
 
     def close() -> None:
         payload, more = codec.encode_json(
-            b"[" + b",".join(gathered) + b"]", run_id=run_id, inline_bytes_max=INLINE_BYTES_MAX
+            b"[" + b",".join(gathered) + b"]", run_id=run_id, inline_bytes_max=inline_max
         )
         chunks.append(ItemChunk(payload=payload, count=len(gathered)))
         blobs.extend(more)

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.attempts.failures import clean
-from orchestrator.engine.attempts.scope import TaskValues, fetch_blobs, payloads_of_task
+from orchestrator.engine.attempts.items import source_of
+from orchestrator.engine.attempts.scope import TaskValues, payloads_of_task, reader_of
 from orchestrator.errors import ExpressionFailed
 from orchestrator.kernel.state import RunState, TaskState
 from orchestrator.model.definition import LimitDefinition, NodeDefinition
@@ -23,10 +24,14 @@ async def limits_of(engine: "Engine", state: RunState, task: TaskState, node: No
     """
     values: TaskValues | None = None
     if any(limit.key is not None and not limit.key.constant for limit in node.limits):
-        values = TaskValues(state, task, {})  # before anything is awaited: the state moves on
-        payloads = [payload for payload in payloads_of_task(state, task) if payload.blob is not None]
+        reader, source = reader_of(state, task, node), source_of(state, task)
+        known = values = TaskValues(state, reader, {})  # before anything is awaited: the state moves on
+        payloads = [payload for payload in payloads_of_task(state, reader) if not payload.inline]
+        if source is not None:
+            payloads.append(source.payload)
+            values.item = lambda: engine.items.read(source.payload, known.data(source.payload), source.place)
         if payloads:
-            values.add_blobs(await fetch_blobs(engine.store, payloads, run_id=state.run_id))
+            values.add_blobs(await engine.blobs.fetch(payloads, run_id=state.run_id))
     found: dict[str, Limit] = {}
     for place, limit in enumerate(node.limits):
         kind = "rate" if limit.concurrency is None else "slots"
@@ -50,7 +55,7 @@ def _key(
     engine: "Engine", limit: LimitDefinition, node: NodeDefinition, values: TaskValues | None, place: int
 ) -> str:
     assert limit.key is not None
-    value = limit.key.evaluate(values.scope(node.references, {}) if values is not None else {})
+    value = limit.key.evaluate(values.scope(limit.key.references, {}) if values is not None else {})
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(text, str) or not 0 < len(text) <= LIMIT_KEY_MAX:
         raise ExpressionFailed(

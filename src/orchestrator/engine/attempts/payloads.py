@@ -116,7 +116,8 @@ class Codec:
         """
         if self._redactor.touches(data):
             data = to_json(self._redactor.redact_value(json.loads(data)))
-        if len(data) <= min(self._inline_max, inline_bytes_max or self._inline_max):
+        inline_max = self._inline_max if inline_bytes_max is None else min(self._inline_max, inline_bytes_max)
+        if len(data) <= inline_max:
             return Payload(value=msgspec.Raw(data)), []
         if len(data) > self._payload_max:
             raise OutputNotStorable(

@@ -386,7 +386,8 @@ class Worker:
         if claim.lost >= LOST_WORKERS_MAX:
             await self._post(claim, self._lost_too_often(claim, started=task.started, attempt=task.attempt))
             return
-        if node.limits and not await self._has_slots(claim, state, task, node):
+        works = node.for_each is None or task.item is not None  # what only gives out items counts for nothing
+        if node.limits and works and not await self._has_slots(claim, state, task, node):
             return
         if claim.lost >= LOST_WORKERS_ALONE:
             if not await self._be_alone(claim):
