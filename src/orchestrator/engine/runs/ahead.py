@@ -25,8 +25,8 @@ SECONDS_MAX = 0.05
 """How far a run may be ahead of the disk: so many tasks, and so long."""
 
 _QUIET = (TaskCompleted, TaskScheduled, DecisionMade, VariablesSet)
-"""All that a completion may come to if more is computed before it is written. An end, a failure, an output by reference,
-whatever a rule of another kind adds, is written at once."""
+"""All that a completion may come to if more is computed before it is written. An end, a failure, an output by
+reference, whatever a rule of another kind adds, is written at once."""
 
 
 class Runner(Protocol):
