@@ -9,7 +9,6 @@ import msgspec
 
 from orchestrator import __version__
 from orchestrator.engine.attempts.payloads import to_json
-from orchestrator.engine.attempts.scope import fetch_blobs
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.travel.rewriting import rewritten
 from orchestrator.engine.travel.runfile import (
@@ -127,9 +126,7 @@ class _Journal:
                 continue
             key = (payload.run or self._run_id, payload.blob)
             if key not in self._written:
-                data = self._clean(
-                    (await fetch_blobs(self._engine.store, [payload], run_id=self._run_id))[key]
-                )
+                data = self._clean((await self._engine.blobs.fetch([payload], run_id=self._run_id))[key])
                 digest = hashlib.sha256(data).hexdigest()
                 self._written[key] = Payload(blob=digest, bytes=len(data), sha256=digest)
                 yield Line(blob=BlobLine(id=digest, text=data.decode()))

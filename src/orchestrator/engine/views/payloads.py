@@ -50,6 +50,8 @@ def event_view(line: bytes) -> dict[str, Any]:
     handover = view.get("handover")
     if kind == "run_stopping" and is_dict(handover) and "input" in handover:
         handover["input"] = _value(handover["input"])
+    if kind == "items_started":
+        view["chunks"] = [{"count": one["count"], "items": _value(one["payload"])} for one in view["chunks"]]
     return view
 
 
@@ -66,12 +68,16 @@ def without_payloads(view: Mapping[str, Any]) -> dict[str, Any]:
         plain["waits"] = [{k: v for k, v in wait.items() if k != "input"} for wait in plain["waits"]]
     if kind == "run_stopping" and is_dict(plain.get("handover")):
         plain["handover"] = {**plain["handover"], "input": None}
+    if kind == "items_started":
+        plain["chunks"] = []
     return plain
 
 
 def _value(written: object) -> Any:
     if not is_dict(written):
         return None
+    if "listed" in written:
+        return {"$list": {"count": written["listed"]["count"], "bytes": written.get("bytes")}}
     if "blob" in written:
         return {"$blob": {"bytes": written.get("bytes"), "sha256": written.get("sha256")}}
     return written.get("value")
@@ -81,6 +87,8 @@ def payload_view(payload: Payload | None) -> Any:
     """A payload's value where it is inline, else what is known of its blob."""
     if payload is None:
         return None
+    if payload.listed is not None:
+        return {"$list": {"count": payload.listed.count, "bytes": payload.bytes}}
     if payload.blob is not None:
         return {"$blob": {"bytes": payload.bytes, "sha256": payload.sha256}}
     raw = bytes(payload.value)
@@ -89,6 +97,6 @@ def payload_view(payload: Payload | None) -> Any:
 
 def payload_bytes(payload: Payload) -> int | None:
     """The size of a value, as JSON."""
-    if payload.blob is not None:
+    if not payload.inline:
         return payload.bytes
     return len(bytes(payload.value)) or None
