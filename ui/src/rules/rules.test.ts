@@ -357,7 +357,7 @@ describe("the one sentence", () => {
     finished_at: null,
     parent: null,
     forked_from: null,
-      imported: null,
+    imported: null,
     continues: null,
     continued_as: null,
     compensation: null,
