@@ -16,6 +16,8 @@ from tests.simulation.world import Outcome, simulate
 
 WORLDS = int(os.environ.get("ORCHESTRATOR_SIMULATIONS", "1000"))
 CHUNKS = 20
+RARE = {"late_result_noted", "run_retried", "budget_raised"}
+"""Kinds that fifty worlds may come to lack by chance; they have tests of their own in tests/unit."""
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +48,7 @@ def test_every_world_comes_to_a_right_end(chunk: int, first_seed: int) -> None:
             raise
     assert set(total.ends) == {"succeeded", "failed", "cancelled"}
     if per_chunk >= 50:
-        never = {kind.__struct_config__.tag for kind in KINDS} - set(total.kinds)
+        never = {kind.__struct_config__.tag for kind in KINDS} - set(total.kinds) - RARE
         assert not never, f"no world of this chunk had {never}"
         assert total.kills > 0
         assert total.freezes > 0
