@@ -23,6 +23,7 @@ from orchestrator.stores.contract import (
     FeedItem,
     Granted,
     Lease,
+    Leftover,
     Limit,
     LoadedRun,
     RunFilter,
@@ -193,6 +194,7 @@ class StoreComparison(RuleBasedStateMachine):
             else (),
             "snapshot": b"snapshot" if data.draw(rare) else None,
             "summary": b"summary" if data.draw(rare) else None,
+            "turn": data.draw(st.sampled_from(["", "", "", "", "t1", "t2"])),
         }
         return self.pair(run_id, stands_on, fields)
 
@@ -324,7 +326,21 @@ class StoreComparison(RuleBasedStateMachine):
     def disturb(self, data: st.DataObject) -> None:
         """Time passes, workers come and go, processes restart."""
         match data.draw(
-            st.sampled_from(["wait", "wait", "expire", "expire", "forget", "come", "hold", "hold", "reopen"])
+            st.sampled_from(
+                [
+                    "wait",
+                    "wait",
+                    "expire",
+                    "expire",
+                    "forget",
+                    "come",
+                    "hold",
+                    "hold",
+                    "reopen",
+                    "cache",
+                    "rewrite",
+                ]
+            )
         ):
             case "wait":
                 self.now += data.draw(st.sampled_from([1, SECOND // 2, 2 * SECOND, 100 * SECOND]))
@@ -338,11 +354,49 @@ class StoreComparison(RuleBasedStateMachine):
             case "hold":
                 run_id, hold = data.draw(st.sampled_from(RUNS)), data.draw(st.booleans())
                 self.send([self.pair(run_id, [], {"expected": None, "hold": hold})])
+            case "cache":
+                self.cache(data)
+            case "rewrite":
+                self.rewrite(data)
             case "come":
                 self.done("heartbeat", self.both(lambda store: beat(store, "w3", SECOND)))
             case _:
                 self.done("closed", self.both(lambda store: store.close()))
                 self.done("reopened", self.both(lambda store: store.open()))
+
+    def cache(self, data: st.DataObject) -> None:
+        """Keep an output, or take it away; now and then sweep."""
+        key, value = data.draw(st.sampled_from("kl")), data.draw(st.binary(max_size=9))
+        ttl_us = data.draw(st.sampled_from([0, SECOND, 60 * SECOND]))
+        put = self.both(lambda store: store.put_cached(key, value, ttl_us=ttl_us))
+        self.done("cached", put)
+        if not ttl_us:
+            self.done("swept", self.both(lambda store: store.expire_cached(limit=1)))
+
+    def rewrite(self, data: st.DataObject) -> None:
+        """Erase some events of a run, or of another version of it."""
+        run_id = data.draw(st.sampled_from(RUNS))
+        seq = self.seq(run_id)
+        after = data.draw(st.integers(0, seq))
+        events = [b"erased\n"[: data.draw(st.integers(3, 7))]] * data.draw(st.integers(0, seq - after))
+        expected = seq + data.draw(st.sampled_from([0, 0, 0, 1]))
+        rest = None
+        if data.draw(st.integers(0, 2)) == 0:
+            rest = Leftover(
+                snapshot=data.draw(st.sampled_from([None, b"s"])), summary=b"e", index=index("failed")
+            )
+        answers = self.both(
+            lambda store: store.rewrite(run_id, expected=expected, after=after, events=events, rest=rest)
+        )
+        if self.done("rewritten", answers):
+            self.told_anew(run_id, after, events)
+
+    def told_anew(self, run_id: str, after: int, events: Sequence[bytes]) -> None:
+        """What the feeds gave before was right then; from now on they would give the new bytes."""
+        for feed in self.feeds:
+            places = [place for place, item in enumerate(feed) if item.run_id == run_id]
+            for place, event in zip(places[after:], events, strict=False):
+                feed[place] = msgspec.structs.replace(feed[place], event=event)
 
     # --- what must agree after every command --------------------------------------------------------------------------
 
@@ -358,6 +412,7 @@ class StoreComparison(RuleBasedStateMachine):
                 shown.append(bare_run(await store.load(run_id)))
                 shown.append(await store.get_run(run_id))
                 shown.append(await store.load_blob(run_id, "x"))
+            shown.append([await store.get_cached(key) for key in "kl"])
             shown.append(await store.workers())
             shown.append(await store.accounts())
             shown.append(await store.queue_depth())

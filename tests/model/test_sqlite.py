@@ -65,5 +65,7 @@ def test_sqlite_agrees_with_memory_under_random_commands() -> None:
         "acquire granted",
         "acquire waits",
         "acquire fenced",
+        "cached",
+        "rewritten",
     ):
         assert reached[what] > 10, f"{what}: {reached}"

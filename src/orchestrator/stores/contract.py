@@ -112,7 +112,7 @@ class Commit(Struct, frozen=True, kw_only=True):
     """One atomic change of one run. All of it happens, or none.
 
     In order: a repeated `commit_id` gets its answer, the leases of `stands_on` are checked (of a run that doesn't exist
-    all are lost), then the version, then everything is written: finished rows end,
+    all are lost), then the version, then whose turn it is, then everything is written: finished rows end,
     `withdraw` ends rows whoever holds them, `hold` sets or lifts the run's hold, `enqueue` rows are written, events,
     blobs, snapshot, summary and index row are stored.
 
@@ -124,6 +124,12 @@ class Commit(Struct, frozen=True, kw_only=True):
     repeat gets the first OK answer, granted leases included, with the time of now. A later repeat is refused by its
     version if it has events, and by its lease if it finishes one; a commit with neither may be applied again, so it
     must be one that can be ("make sure this row exists"). Refusals aren't remembered: nothing was written.
+
+    `turn` is the name of a writer that was refused often, and asks for the run. If its commit is refused because the
+    run exists and isn't at `expected`, and nobody has the turn, the turn is that writer's for `TURN_US` by the store's
+    clock. Until then every other commit with an `expected` (but None) is a CONFLICT, even at the right seq. Asking
+    again while somebody has it doesn't prolong it. It ends before its time when a commit that carries its name is
+    accepted. A turn that got lost (with a failover, say) does no harm: the version guards the run.
     """
 
     commit_id: str
@@ -140,7 +146,11 @@ class Commit(Struct, frozen=True, kw_only=True):
     snapshot: bytes | None = None
     summary: bytes | None = None
     index: RunIndex | None = None
+    turn: str = ""
 
+
+TURN_US = 1_000_000
+"""How long a run is kept for a writer that was refused often: longer than loading and deciding again takes."""
 
 COMMITS_REMEMBERED = 8
 """Also the most commits of one run in one batch: of more, the repeated batch would no longer find the first."""
@@ -288,6 +298,17 @@ class AccountRow(Struct, frozen=True, kw_only=True):
     account: str
     holders: Sequence[SlotHolder] = ()
     waiting: int = 0
+
+
+# --- erasing ------------------------------------------------------------------------------------------------------
+
+
+class Leftover(Struct, frozen=True, kw_only=True):
+    """What takes the place of a run's snapshot (None: it has none any more), summary and index row."""
+
+    snapshot: bytes | None
+    summary: bytes
+    index: RunIndex
 
 
 # --- reading ------------------------------------------------------------------------------------------------------
@@ -452,6 +473,42 @@ class Store(Protocol):
 
     async def load_blob(self, run_id: str, blob_id: str) -> Blob | None:
         """A blob of the run."""
+        ...
+
+    async def rewrite(
+        self, run_id: str, *, expected: int, after: int, events: Sequence[bytes], rest: Leftover | None = None
+    ) -> bool:
+        """Put these bytes in the place of as many events of the run, from seq `after + 1` on: to erase what they hold.
+
+        With `rest` all blobs of the run end in the same operation, and what it says takes the place of snapshot,
+        summary and index row (workflow and times in it are as they were). From then on no call gives the old bytes,
+        feeds included; a store that leaves deleted bytes in its files overwrites them, as far as it can. Seqs, commit
+        ids and queue rows stay as they are, nobody is woken. May be repeated.
+
+        False: the run isn't at seq `expected`, or there is none; nothing was changed.
+
+        Raises:
+            UsageError: more events than there are after `after`.
+            StoreUnavailable: it may have happened; repeat it.
+        """
+        ...
+
+    # cached outputs
+
+    async def get_cached(self, key: str, *, namespace: str = NAMESPACE) -> bytes | None:
+        """What was put under the key, unless its time is over by the store's clock."""
+        ...
+
+    async def put_cached(self, key: str, value: bytes, *, ttl_us: int, namespace: str = NAMESPACE) -> None:
+        """Keep the value under the key for `ttl_us` from the store's now, in the place of what was there.
+
+        With a `ttl_us` of 0 nothing is there any more. Keys are text of up to 200 characters; values are as large as
+        blobs. An entry may be dropped before its time (a store short of memory): what it holds is computed again.
+        """
+        ...
+
+    async def expire_cached(self, *, limit: int) -> int:
+        """Remove up to `limit` entries whose time is over; how many. Stores that do so by themselves answer 0."""
         ...
 
     # the queue

@@ -17,6 +17,7 @@ from orchestrator.errors import Conflict, StoreUnavailable
 from orchestrator.stores.contract import (
     COMMITS_REMEMBERED,
     NAMESPACE,
+    TURN_US,
     AccountRow,
     Acquired,
     Blob,
@@ -28,6 +29,7 @@ from orchestrator.stores.contract import (
     FeedItem,
     Granted,
     HeartbeatAnswer,
+    Leftover,
     Limit,
     LoadedRun,
     Notice,
@@ -48,8 +50,10 @@ from orchestrator.stores.contract import (
 from orchestrator.stores.memory_accounts import Accounts
 from orchestrator.stores.rules import (
     check_batch,
+    check_cached,
     check_limit,
     check_limits,
+    check_rewrite,
     cursor_int,
     machine_clock,
     pack_cursor,
@@ -91,6 +95,8 @@ class _Run:
     snapshot_seq: int = 0
     snapshot: bytes | None = None
     blobs: dict[str, Blob] = field(default_factory=dict[str, Blob])
+    turn: str = ""
+    turn_until_us: int = 0
     recent: deque[tuple[str, CommitAnswer]] = field(default_factory=lambda: deque(maxlen=COMMITS_REMEMBERED))
 
 
@@ -122,7 +128,8 @@ class MemoryStore:
         self._accounts = Accounts(self._queue, lambda run_id: self._runs[run_id].held)
         self._workers: dict[str, _Worker] = {}
         self._workflows: dict[tuple[str, str], _Workflow] = {}
-        self._feed: list[tuple[str, bytes]] = []
+        self._feed: list[tuple[str, int]] = []
+        self._cached: dict[tuple[str, str], tuple[bytes, int]] = {}
         self._last_epoch = 0
         self._last_order = 0
         self._last_us = 0
@@ -185,11 +192,24 @@ class MemoryStore:
                 return CommitAnswer(outcome=Outcome.CONFLICT, seq=0, now_us=now)
             run = _Run(commit.run_id, commit.namespace, commit.index)
             self._runs[commit.run_id] = run
-        elif commit.expected not in (None, seq) or commit.expected == 0:
+        elif commit.expected is not None and not self._may_write(commit, run, now):
             return CommitAnswer(outcome=Outcome.CONFLICT, seq=seq, now_us=now)
         answer = self._apply(commit, run, now)
         run.recent.append((commit.commit_id, answer))
         return answer
+
+    def _may_write(self, commit: Commit, run: _Run, now: int) -> bool:
+        """Whether the run is where the commit expects it, and nobody else has it to himself."""
+        taken = run.turn_until_us > now
+        if commit.expected == 0 or commit.expected != len(run.events):
+            if commit.turn and not taken:
+                run.turn, run.turn_until_us = commit.turn, now + TURN_US
+            return False
+        if taken and commit.turn != run.turn:
+            return False
+        if commit.turn and commit.turn == run.turn:
+            run.turn_until_us = 0
+        return True
 
     def _sweep(self, now: int) -> None:
         """Leases may have ended: so have their slots, and whoever is next is called."""
@@ -213,8 +233,8 @@ class MemoryStore:
         granted = [
             given for wanted in commit.enqueue if (given := self._enqueue(run, wanted, commit.worker, now))
         ]
+        self._feed.extend((run.run_id, len(run.events) + place) for place in range(len(commit.events)))
         run.events.extend(commit.events)
-        self._feed.extend((run.run_id, event) for event in commit.events)
         for blob in commit.blobs:
             run.blobs.setdefault(blob.blob_id, blob)
         if commit.snapshot is not None:
@@ -299,6 +319,53 @@ class MemoryStore:
         with self._lock:
             run = self._runs.get(run_id)
             return run.events[after : after + limit] if run else []
+
+    async def rewrite(
+        self, run_id: str, *, expected: int, after: int, events: Sequence[bytes], rest: Leftover | None = None
+    ) -> bool:
+        """Put other bytes in the place of events that are there."""
+        self._check_open()
+        with self._lock:
+            run = self._runs.get(run_id)
+            if run is None or len(run.events) != expected:
+                return False
+            check_rewrite(after, len(events), expected)
+            run.events[after : after + len(events)] = events
+            if rest is not None:
+                run.blobs.clear()
+                run.snapshot, run.snapshot_seq = rest.snapshot, 0 if rest.snapshot is None else expected
+                run.summary, run.index = rest.summary, rest.index
+            return True
+
+    # --- cached outputs -----------------------------------------------------------------------------------------------
+
+    async def get_cached(self, key: str, *, namespace: str = NAMESPACE) -> bytes | None:
+        """What was put under the key, unless its time is over."""
+        self._check_open()
+        with self._lock:
+            value, until_us = self._cached.get((namespace, key), (b"", 0))
+            return value if until_us > self._now() else None
+
+    async def put_cached(self, key: str, value: bytes, *, ttl_us: int, namespace: str = NAMESPACE) -> None:
+        """Keep the value under the key for a time."""
+        self._check_open()
+        check_cached(key, ttl_us)
+        with self._lock:
+            if ttl_us:
+                self._cached[namespace, key] = (value, self._now() + ttl_us)
+            else:
+                self._cached.pop((namespace, key), None)
+
+    async def expire_cached(self, *, limit: int) -> int:
+        """Remove up to `limit` entries whose time is over."""
+        self._check_open()
+        limit = check_limit(limit)
+        with self._lock:
+            now = self._now()
+            over = [key for key, (_, until_us) in self._cached.items() if until_us <= now][:limit]
+            for key in over:
+                del self._cached[key]
+            return len(over)
 
     # --- the queue ----------------------------------------------------------------------------------------------------
 
@@ -525,7 +592,7 @@ class MemoryStore:
             position = cursor_int(unpack_cursor("feed", cursor, int)[0])
             items: list[FeedItem] = []
             while position < len(self._feed) and len(items) < limit:
-                owner, event = self._feed[position]
+                owner, place = self._feed[position]
                 position += 1
                 run = self._runs[owner]
                 if (
@@ -534,6 +601,7 @@ class MemoryStore:
                     and workflow in (None, run.index.workflow)
                 ):
                     at = pack_cursor("feed", position)
+                    event = run.events[place]
                     items.append(FeedItem(run_id=owner, workflow=run.index.workflow, cursor=at, event=event))
             return items, pack_cursor("feed", position)
 

@@ -15,6 +15,9 @@ import msgspec
 from orchestrator.errors import UsageError
 from orchestrator.stores.contract import Commit, Limit, RunIndex
 
+CACHE_KEY_MAX = 200
+"""The longest key of a cached output."""
+
 LIMITS_MAX = 8
 """The most limits that one task may be under."""
 
@@ -48,6 +51,29 @@ def check_batch(batch: Sequence[Commit]) -> None:
                 )
         elif expected < 0:
             raise UsageError(f"commit {commit.commit_id!r} expects seq {expected}; seqs start at 1")
+
+
+def check_rewrite(after: int, count: int, seq: int) -> None:
+    """Refuse to rewrite events that aren't there.
+
+    Raises:
+        UsageError: the range isn't within the run's events.
+    """
+    if not 0 <= after <= after + count <= seq:
+        raise UsageError(f"{count} events after seq {after} can't be rewritten: the run has {seq}")
+
+
+def check_cached(key: str, ttl_us: int) -> None:
+    """Refuse what can't be kept under a key.
+
+    Raises:
+        UsageError: the key is empty or too long, or the time is negative.
+    """
+    if not 0 < len(key) <= CACHE_KEY_MAX or ttl_us < 0:
+        raise UsageError(
+            f"a cached output needs a key of 1 to {CACHE_KEY_MAX} characters and a time of 0 or more; "
+            f"got {len(key)} characters and {ttl_us} microseconds"
+        )
 
 
 def check_limit(limit: int) -> int:

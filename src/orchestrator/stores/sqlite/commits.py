@@ -15,6 +15,7 @@ from orchestrator.stores.contract import (
     RunIndex,
 )
 from orchestrator.stores.rules import search_text
+from orchestrator.stores.sqlite import turns
 from orchestrator.stores.sqlite.codec import (
     decode_index,
     encode_index,
@@ -91,7 +92,13 @@ def apply_commit(tx: Transaction, commit: Commit) -> CommitAnswer:
     if lost:
         return CommitAnswer(outcome=Outcome.FENCED, seq=seq, lost=lost, now_us=tx.now_us)
     if commit.expected is not None and commit.expected != seq:
+        if commit.turn:
+            turns.take(tx, run, commit.turn)
         return CommitAnswer(outcome=Outcome.CONFLICT, seq=seq, now_us=tx.now_us)
+    if tx.turns and commit.expected is not None and turns.is_others(tx, run, commit.turn):
+        return CommitAnswer(outcome=Outcome.CONFLICT, seq=seq, now_us=tx.now_us)
+    if commit.turn:
+        turns.end(tx, run, commit.turn)
     return _write(tx, commit, run, seq, held, owned)
 
 

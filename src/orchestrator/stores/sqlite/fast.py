@@ -90,7 +90,7 @@ def apply_batch(tx: Transaction, commits: Sequence[Commit]) -> list[CommitAnswer
     steps: list[_Bindings] = []
     ends: list[_Bindings] = []
     taken: list[_Taken] = []
-    for place, commit in enumerate(commits):
+    for place, commit in enumerate(() if tx.turns else commits):
         if commit.run_id in crowded or not _is_common(commit):
             continue
         run = tx.find_run(commit.run_id)

@@ -21,6 +21,7 @@ from orchestrator.stores.contract import (
     FeedItem,
     Granted,
     HeartbeatAnswer,
+    Leftover,
     Limit,
     LoadedRun,
     Notice,
@@ -33,8 +34,8 @@ from orchestrator.stores.contract import (
     WorkflowRow,
     WorkflowVersion,
 )
-from orchestrator.stores.rules import check_batch, check_limit, check_limits, machine_clock
-from orchestrator.stores.sqlite import accounts, migrations, queue, reads, workflows
+from orchestrator.stores.rules import check_batch, check_cached, check_limit, check_limits, machine_clock
+from orchestrator.stores.sqlite import accounts, keeping, migrations, queue, reads, workflows
 from orchestrator.stores.sqlite.database import (
     Connection,
     connect,
@@ -241,6 +242,40 @@ class SqliteStore:
     async def load_blob(self, run_id: str, blob_id: str) -> Blob | None:
         """A blob of the run."""
         return await self._read(lambda connection: reads.load_blob(connection, run_id, blob_id))
+
+    async def rewrite(
+        self, run_id: str, *, expected: int, after: int, events: Sequence[bytes], rest: Leftover | None = None
+    ) -> bool:
+        """Put other bytes in the place of events that are there; after `rest` the log is cut off."""
+        written = await self._write(lambda tx: keeping.rewrite(tx, run_id, expected, after, events, rest))
+        if written and rest is not None:
+            await asyncio.to_thread(self._cut_log)
+        return written
+
+    def _cut_log(self) -> None:
+        """As well as can be: a reader in the middle, or a stream of writers, keeps the log for the next one."""
+        with (
+            contextlib.suppress(apsw.Error),
+            contextlib.closing(connect(self._path, write=True)) as connection,
+        ):
+            connection.execute(keeping.CHECKPOINT).fetchall()
+
+    # --- cached outputs -----------------------------------------------------------------------------------------------
+
+    async def get_cached(self, key: str, *, namespace: str = NAMESPACE) -> bytes | None:
+        """What was put under the key, unless its time is over."""
+        now = self._clock.now_us()
+        return await self._read(lambda connection: keeping.get_cached(connection, namespace, key, now))
+
+    async def put_cached(self, key: str, value: bytes, *, ttl_us: int, namespace: str = NAMESPACE) -> None:
+        """Keep the value under the key for a time."""
+        check_cached(key, ttl_us)
+        await self._write(lambda tx: keeping.put_cached(tx, namespace, key, value, ttl_us))
+
+    async def expire_cached(self, *, limit: int) -> int:
+        """Remove up to `limit` entries whose time is over."""
+        limit = check_limit(limit)
+        return await self._write(lambda tx: keeping.expire_cached(tx, limit))
 
     # --- the queue ----------------------------------------------------------------------------------------------------
 

@@ -46,7 +46,8 @@ class StoreClock:
 
 
 _COUNTERS = """
-SELECT run_key, journal_id, epoch, clock_us, EXISTS (SELECT 1 FROM slots) FROM counters WHERE id = 1
+SELECT run_key, journal_id, epoch, clock_us, EXISTS (SELECT 1 FROM slots), EXISTS (SELECT 1 FROM turns)
+FROM counters WHERE id = 1
 """
 _SAVE_COUNTERS = "UPDATE counters SET run_key = ?, journal_id = ?, epoch = ?, clock_us = ? WHERE id = 1"
 _FIND_RUN = "SELECT key, namespace, workflow FROM runs WHERE run_id = ?"
@@ -68,6 +69,8 @@ class Transaction:
     clock_us: int = 0
     slots: bool = False
     """Somebody has a slot, so that the end of a lease may be the end of one."""
+    turns: bool = False
+    """Somebody has a run to himself."""
     wake_queues: set[str] = field(default_factory=set[str])
     advanced: dict[str, RunAdvanced] = field(default_factory=dict[str, RunAdvanced])
     _registered: dict[str, bool] = field(default_factory=dict[str, bool])
@@ -79,7 +82,7 @@ class Transaction:
         row = self.one(_COUNTERS)
         assert row is not None, "the migration made the row"
         self.run_key, self.journal_id, self.epoch, self.clock_us = map(int_of, row[:4])
-        self.slots = bool(row[4])
+        self.slots, self.turns = bool(row[4]), bool(row[5])
         self._changes_before = self.connection.total_changes()
         self.now_us = clock.not_before(self.clock_us)
 

@@ -23,7 +23,7 @@ import apsw
 
 from orchestrator.errors import CommitUnknown, InternalError, StoreUnavailable
 from orchestrator.stores.contract import Commit, CommitAnswer, Wake
-from orchestrator.stores.sqlite import accounts, fast
+from orchestrator.stores.sqlite import accounts, fast, turns
 from orchestrator.stores.sqlite.database import Connection, translate
 from orchestrator.stores.sqlite.transaction import RunRef, StoreClock, Transaction
 
@@ -185,6 +185,8 @@ class Writer:
         tx = Transaction(self._connection, self._runs, self._process)
         try:
             tx.begin(self._clock)
+            if tx.turns:
+                turns.look(tx)
             commits = [commit for job in group if job.commits is not None for commit in job.commits]
             answers: list[CommitAnswer] = fast.apply_batch(tx, commits) if commits else []
             results: list[object] = []

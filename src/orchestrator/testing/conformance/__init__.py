@@ -23,6 +23,7 @@ from orchestrator.testing.conformance.commits import CommitTests
 from orchestrator.testing.conformance.enqueues import EnqueueTests
 from orchestrator.testing.conformance.feeds import FeedTests
 from orchestrator.testing.conformance.harness import TICK, Harness
+from orchestrator.testing.conformance.keeping import CachedTests, RewriteTests, TurnTests
 from orchestrator.testing.conformance.leases import LeaseTests
 from orchestrator.testing.conformance.lists import ListTests
 from orchestrator.testing.conformance.reading import ReadingTests
@@ -41,6 +42,9 @@ class StoreConformance(
     WorkflowTests,
     WakeTests,
     AccountTests,
+    TurnTests,
+    CachedTests,
+    RewriteTests,
 ):
     """Every test of the contract. Inherit, and give the fixture `harness`."""
 
