@@ -114,6 +114,7 @@ class GraphNode(Answer):
     decides: bool = Field(description="Whether it chooses where the run goes next.")
     effect: EffectName | None
     join: bool = Field(description="Whether it has several ways in.")
+    for_each: bool = Field(description="Whether it runs once for each item of a list.")
     end: bool
     start: bool
 
@@ -123,7 +124,9 @@ class GraphEdge(Answer):
 
     source: str
     target: str
-    kind: Literal["next", "label", "route", "error"]
+    kind: Literal["next", "label", "route", "error", "compensate"] = Field(
+        description="`compensate`: the target takes back what the source did, apart from the flow."
+    )
     label: str | None = Field(description="The label, or the error type.")
     back: bool = Field(description="Whether it closes a loop.")
 
@@ -201,10 +204,9 @@ class WaitingFor(Answer):
     wakers: list[Waker]
 
 
-class TaskCounts(Answer):
-    """How many tasks of a run stand where."""
+class TaskCountsOf(Answer):
+    """How many tasks stand where."""
 
-    total: int
     completed: int
     failed: int
     skipped: int
@@ -213,6 +215,12 @@ class TaskCounts(Answer):
     in_doubt: int
     ready: int
     cancelled: int
+
+
+class TaskCounts(TaskCountsOf):
+    """How many tasks of a run stand where."""
+
+    total: int
 
 
 class ParentTask(Answer):
@@ -255,6 +263,7 @@ class RunSummary(Answer):
     version: int = Field(examples=[1])
     status: RunStatus
     error: RunError | None
+    cancelled_for: str | None = Field(description="What was said when it was cancelled.")
     labels: Labels
     created_at: Time
     started_at: Time | None
@@ -494,6 +503,26 @@ class Step(Answer):
     error: RunError | None = None
 
 
+class ItemFailure(Answer):
+    """An item of a `for_each` that failed."""
+
+    path: str = Field(examples=["review[17]"])
+    item: int = Field(description="Its place in the list, from 0.")
+    error: RunError | None
+
+
+class ItemsSummary(TaskCountsOf):
+    """How far the items of a `for_each` task are."""
+
+    count: int = Field(description="How many the list has.")
+    scheduled: int = Field(
+        description="How many of them were scheduled: at most a window more than are done."
+    )
+    first_failures: list[ItemFailure] = Field(
+        description="The first ten that failed; `?of=…&status=failed` lists them all."
+    )
+
+
 class Task(Answer):
     """One execution of one node in a run."""
 
@@ -519,6 +548,10 @@ class Task(Answer):
     output_bytes: int | None
     compensates: str | None = Field(description="Path of the task that this one takes back.")
     compensated_by: str | None = Field(description="Path of the task that takes this one back.")
+    item: int | None = Field(description="Of an item of a `for_each`: its place in the list, from 0.")
+    items: ItemsSummary | None = Field(
+        description="Of a `for_each`: how far its items are, once they are known."
+    )
 
 
 class LogLine(Answer):

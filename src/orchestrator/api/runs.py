@@ -61,6 +61,9 @@ async def list_runs(
     created_before: Annotated[
         str | None, Query(description="A time (RFC 3339).", max_length=40, examples=[TIME_EXAMPLE])
     ] = None,
+    parent: Annotated[
+        str | None, Query(description="Only runs that a task of this run started.", max_length=128)
+    ] = None,
     text: Text = "",
     limit: Limit = 100,
     cursor: Cursor = None,
@@ -74,6 +77,7 @@ async def list_runs(
         created_after_us=microseconds_of("created_after", created_after),
         created_before_us=microseconds_of("created_before", created_before),
         text=text,
+        parent_run=parent,
     )
     found = await service_of(request).list_runs(where, cursor=cursor, limit=limit)
     return page(found["items"], found["next"])

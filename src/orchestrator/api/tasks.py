@@ -9,6 +9,8 @@ from orchestrator.api.answers import JSONAnswer, page
 from orchestrator.api.bodies import read
 from orchestrator.api.context import service_of, value_limit
 from orchestrator.api.params import RunId, TaskPath, checked_path, invalid_parameter, problems
+from orchestrator.engine.views.tasktable import TaskFilter
+from orchestrator.kernel.status import TaskStatus
 
 router = APIRouter(prefix="/runs/{run_id}/tasks", tags=["tasks"])
 
@@ -25,18 +27,41 @@ TASKS_MAX = 10_000
 async def list_tasks(
     request: Request,
     run_id: RunId,
+    node: Annotated[str | None, Query(description="Only tasks of this node.", max_length=200)] = None,
+    visit: Annotated[int | None, Query(description="Only this visit of a node.", ge=1, le=2**31 - 1)] = None,
+    status: Annotated[
+        list[models.TaskStatus] | None, Query(description="Only tasks in one of these.", max_length=8)
+    ] = None,
+    of: Annotated[
+        str | None,
+        Query(
+            description="Only the items of this `for_each` task, by its path.",
+            max_length=1000,
+            examples=["review@2"],
+        ),
+    ] = None,
+    items: Annotated[
+        bool, Query(description="False: no items; how far they are stands with the task that has them.")
+    ] = True,
     limit: Annotated[int, Query(description="How many at most.", ge=1, le=TASKS_MAX)] = 1000,
     cursor: Annotated[str | None, Query(description="`next` of the page before.", max_length=20)] = None,
 ) -> Response:
-    """Tasks in the order of their scheduling; their values are with each single task."""
+    """Tasks in the order of their scheduling; their values are with each single task. All conditions must hold."""
     start = 0
     if cursor is not None:
         if not (cursor.isascii() and cursor.isdecimal()):
             raise invalid_parameter("cursor", "this cursor isn't one of this list")
         start = int(cursor)
-    tasks = await service_of(request).list_tasks(run_id)
-    end = start + limit
-    return page(tasks[start:end], str(end) if end < len(tasks) else None)
+    where = TaskFilter(
+        node=node,
+        visit=visit,
+        statuses=frozenset(TaskStatus(one.value) for one in status or ()),
+        of=of,
+        items=items,
+    )
+    found = await service_of(request).task_page(run_id, where=where, start=start, limit=limit)
+    following = found["next"]
+    return page(found["items"], str(following) if following is not None else None)
 
 
 @router.post(

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
@@ -34,7 +35,7 @@ class Runs(Protocol):
         ...
 
     def tasks(self, run_id: str) -> Sequence[View]:
-        """Its tasks, in the order of their scheduling."""
+        """Its tasks, in the order of their scheduling; items are counted in the task that has them."""
         ...
 
     def explain(self, run_id: str) -> View:
@@ -111,7 +112,8 @@ class OfServer:
         found: list[View] = []
         cursor: str | None = None
         while True:
-            page = self._client.get(f"/runs/{segment(run_id)}/tasks", query={"limit": 1000, "cursor": cursor})
+            query = {"limit": 1000, "items": "false", "cursor": cursor}
+            page = self._client.get(f"/runs/{segment(run_id)}/tasks", query=query)
             found += page["items"]
             cursor = page["next"]
             if cursor is None:
@@ -242,7 +244,10 @@ class OfStore:
         return self._run(self._service.get_run(run_id))
 
     def tasks(self, run_id: str) -> Sequence[View]:
-        return self._run(self._service.list_tasks(run_id))
+        from orchestrator.engine.views.tasktable import TaskFilter
+
+        where = TaskFilter(items=False)
+        return self._run(self._service.task_page(run_id, where=where, limit=sys.maxsize))["items"]
 
     def explain(self, run_id: str) -> View:
         return self._run(self._service.explain(run_id))

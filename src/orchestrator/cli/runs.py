@@ -97,7 +97,7 @@ def list_(
 
 def _line(run: Mapping[str, Any]) -> str:
     took = f"{run['duration_us'] / 1_000_000:.1f} s" if run["duration_us"] is not None else ""
-    waits = _waits(run) or (run["error"]["message"] if run["error"] else "")
+    waits = _waits(run) or (run["error"]["message"] if run["error"] else "") or run["cancelled_for"] or ""
     created = run["created_at"][:19].replace("T", " ")
     return console.clean(
         f"{run['id']}  {run['status']:10}  {created}  {took:>8}  {run['workflow']}  {waits}"
@@ -132,11 +132,17 @@ def show(run_id: RunId, server: Server = None, store: Store = None, as_json: Jso
         width = max((len(task["path"]) for task in tasks), default=0)
         for task in tasks:
             say(console.clean(f"    {task['path']:{width}}  {task['status']:10}  {_about(task)}").rstrip())
+            for failed in task["items"]["first_failures"] if task["items"] else ():
+                say(console.clean(f"      {failed['path']}: {failed['error']['message']}"))
         if run["status"] == "succeeded":
             say(f"  output  {_short(run['output'])}")
 
 
 def _about(task: Mapping[str, Any]) -> str:
+    items = task["items"]
+    if items:
+        failed = f", {items['failed']:,} failed" if items["failed"] else ""
+        return f"{items['completed'] + items['skipped']:,} of {items['count']:,} items done{failed}"
     if task["error"]:
         return f"{task['error']['type']}: {task['error']['message']}"
     if task["waiting_for"]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.engine.views.feeds import FeedItem
+from orchestrator.engine.views.tasktable import TaskFilter
 from orchestrator.errors import NotFound
 from orchestrator.stores.contract import RunFilter
 
@@ -30,6 +31,7 @@ def run_view(run_id: str, **changed: Any) -> dict[str, Any]:
         "forked_from": None,
         "continues": None,
         "continued_as": None,
+        "cancelled_for": None,
         "imported": None,
         "compensation": None,
         "waiting_for": None,
@@ -96,9 +98,11 @@ class FakeService:
             raise NotFound("run", run_id)
         return run_view(run_id)
 
-    async def list_tasks(self, run_id: str) -> list[dict[str, Any]]:
-        self._note("list_tasks", run_id=run_id)
-        return [{"path": f"n@{number}"} for number in range(5)]
+    async def task_page(self, run_id: str, *, where: TaskFilter, start: int, limit: int) -> dict[str, Any]:
+        self._note("task_page", run_id=run_id, where=where, start=start, limit=limit)
+        end = start + limit
+        found = [{"path": f"n@{number}"} for number in range(start, min(end, 5))]
+        return {"items": found, "next": end if end < 5 else None}
 
     async def get_task(self, run_id: str, path: str) -> dict[str, Any]:
         self._note("get_task", run_id=run_id, path=path)

@@ -5,6 +5,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from orchestrator.engine.views.tasktable import TaskFilter
+from orchestrator.kernel.status import TaskStatus
 from orchestrator.stores.contract import RunFilter
 from tests.unit.api.fake import FakeService
 
@@ -79,6 +81,7 @@ async def test_filters_reach_the_engine_as_they_are_meant(
             "created_after": "1970-01-01T01:00:00.000001+01:00",
             "created_before": "2026-11-22T16:00:00Z",
             "text": "smith",
+            "parent": "run_1",
             "cursor": "c",
             "limit": 7,
         },
@@ -92,6 +95,7 @@ async def test_filters_reach_the_engine_as_they_are_meant(
             created_after_us=1,
             created_before_us=1_795_363_200_000_000,
             text="smith",
+            parent_run="run_1",
         ),
         "cursor": "c",
         "limit": 7,
@@ -130,6 +134,21 @@ async def test_tasks_come_in_pages(client: httpx2.AsyncClient) -> None:
         if cursor is None:
             break
     assert found == ["n@0", "n@1", "n@2", "n@3", "n@4"]
+
+
+async def test_filters_of_tasks_reach_the_engine(client: httpx2.AsyncClient, service: FakeService) -> None:
+    asked = {"node": "review", "visit": 2, "status": ["failed", "in_doubt"], "of": "review@2", "cursor": "3"}
+    assert (await client.get("/api/v1/runs/r1/tasks", params=asked)).json()["items"]
+    where = service.calls[-1][1]["where"]
+    assert where == TaskFilter(
+        node="review",
+        visit=2,
+        statuses=frozenset({TaskStatus.FAILED, TaskStatus.IN_DOUBT}),
+        of="review@2",
+    )
+    assert service.calls[-1][1]["start"] == 3
+    await client.get("/api/v1/runs/r1/tasks", params={"items": "false"})
+    assert service.calls[-1][1]["where"].items is False
 
 
 @pytest.mark.parametrize("key", ["a" * 256, "caf\u00e9", "tab\tin it"])

@@ -1,5 +1,6 @@
-from orchestrator.engine.views.tasklog import Ref, TaskLog, TaskRecord, origin_paths
+from orchestrator.engine.views.tasklog import TaskLog, origin_paths
 from orchestrator.engine.views.tasks import present_of, task_view, task_views
+from orchestrator.engine.views.tasktable import Ref, TaskRecord
 from orchestrator.kernel import commands as c
 from orchestrator.kernel.events import encode
 from orchestrator.kernel.handle import handle

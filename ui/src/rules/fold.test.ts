@@ -202,6 +202,8 @@ describe("the list of tasks", () => {
     output_bytes: null,
     compensates: null,
     compensated_by: null,
+    item: null,
+    items: null,
   });
 
   test("adds the tasks that a fork took over, with the way that led to them", () => {

@@ -361,6 +361,7 @@ describe("the one sentence", () => {
     continues: null,
     continued_as: null,
     compensation: null,
+    cancelled_for: null,
     waiting_for: null,
     seq: 3,
     tasks: {

@@ -33,6 +33,7 @@ export function graph(...lines: string[]): Graph {
       class: `${id}Node`,
       decides: edges.some((edge) => edge.source === id && (edge.kind === "route" || edge.kind === "label")),
       effect: "write",
+      for_each: false,
       join: edges.filter((edge) => edge.target === id && !edge.back).length > 1,
       start: i === 0,
       end: !edges.some((edge) => edge.source === id),

@@ -476,7 +476,7 @@ class RunActor:
             enqueue=self._enqueue(work, leases, definition, state),
             blobs=blobs,
             snapshot=snapshot,
-            summary=summarize(state) if events else None,
+            summary=summarize(state, events[-1]) if events else None,
             index=index,
         )
 

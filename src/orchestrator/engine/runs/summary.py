@@ -8,6 +8,8 @@ from itertools import islice
 import msgspec
 
 from orchestrator.engine.views.explain import Pending, pending_of
+from orchestrator.engine.views.words import shortened
+from orchestrator.kernel.events import Event, RunCancelled
 from orchestrator.kernel.outlook import Waker
 from orchestrator.kernel.state import Compensation, RunState, TaskState
 from orchestrator.kernel.status import TaskStatus
@@ -48,15 +50,16 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     continued_as: str | None = None
     active_us: int = 0
     active_since_us: int | None = None
+    cancelled_for: str | None = None
 
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Summary)
 
 
-def summarize(state: RunState) -> bytes:
-    """The summary of this state, as it is kept."""
-    return _encoder.encode(summary_of(state))
+def summarize(state: RunState, last: Event | None = None) -> bytes:
+    """The summary of this state, as it is kept; `last` is the event that led to it, for what the state forgets."""
+    return _encoder.encode(summary_of(state, last))
 
 
 def decode_summary(data: bytes) -> Summary:
@@ -68,7 +71,7 @@ def decode_summary(data: bytes) -> Summary:
     return _decoder.decode(data) if data else Summary()
 
 
-def summary_of(state: RunState) -> Summary:
+def summary_of(state: RunState, last: Event | None = None) -> Summary:
     """The summary of this state."""
     waiting, wakers = _wakers(state)
     return Summary(
@@ -87,6 +90,7 @@ def summary_of(state: RunState) -> Summary:
         continued_as=state.handover.run if state.handover is not None else None,
         active_us=state.active_us,
         active_since_us=state.active_since_us,
+        cancelled_for=shortened(last.reason) if isinstance(last, RunCancelled) and last.reason else None,
     )
 
 

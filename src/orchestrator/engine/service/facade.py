@@ -6,6 +6,7 @@ The service does no work of its own: without a `Worker` on the same store, runs 
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from itertools import islice
 from typing import Any, BinaryIO
 
 import msgspec
@@ -29,6 +30,8 @@ from orchestrator.engine.views.feeds import FeedItem, Feeds, Hub
 from orchestrator.engine.views.payloads import event_view
 from orchestrator.engine.views.reader import RunReader
 from orchestrator.engine.views.runs import View
+from orchestrator.engine.views.tasklog import TaskLog
+from orchestrator.engine.views.tasktable import EVERY_TASK, TaskFilter
 from orchestrator.errors import Conflict, NotFound, UsageError
 from orchestrator.kernel import commands as c
 from orchestrator.kernel.joins import waiting_joins
@@ -49,6 +52,7 @@ from orchestrator.sdk.outbox import Outbox
 from orchestrator.stores.contract import QueueRow, RunFilter, RunRow, TaskKind
 
 JOURNAL_PAGE = 1_000
+NEAREST_AMONG = 1_000
 JOURNAL_SCANNED_MAX = 20_000
 """Events that one filtered read of a journal looks at; what lies behind comes with the next page."""
 
@@ -192,6 +196,27 @@ class Service:
         definition = await self._definition(row)
         return task_views.task_views(log, definition, await self._present(row))
 
+    async def task_page(
+        self, run_id: str, *, where: TaskFilter = EVERY_TASK, start: int = 0, limit: int = 1000
+    ) -> View:
+        """Some of the tasks of a run: from a position of their list on, at most `limit` of those that are wanted.
+
+        `next` is the position at which the next page begins, None at the end.
+
+        Raises:
+            NotFound: there is no such run, or no task `where.of`.
+        """
+        row = await self._row(run_id)
+        log = await self._reader.task_log(run_id)
+        if where.of is not None and where.of not in log.tasks:
+            raise NotFound("task", where.of, suggestion=_nearest(where.of, log))
+        definition = await self._definition(row)
+        present = await self._present(row)
+        items, following = task_views.task_page(
+            log, definition, present, where=where, start=start, limit=limit
+        )
+        return {"items": items, "next": following}
+
     async def get_task(self, run_id: str, path: str) -> View:
         """A task with what it was given, what it gave, its steps and its log.
 
@@ -202,9 +227,9 @@ class Service:
         log = await self._reader.task_log(run_id)
         record = log.tasks.get(path)
         if record is None:
-            raise NotFound("task", path, suggestion=Nearest().find(path, tuple(log.tasks)))
+            raise NotFound("task", path, suggestion=_nearest(path, log))
         definition = await self._definition(row)
-        view = task_views.task_view(record, definition, await self._present(row))
+        view = task_views.task_view(record, definition, await self._present(row), table=log.tasks)
         values = await self._reader.step_values(record)
         steps = [{**step, "value": value} for step, value in zip(view["steps"], values, strict=True)]
         return task_views.task_detail(
@@ -419,7 +444,7 @@ class Service:
             if refusal.reason == "task_not_open":
                 log = await self._reader.task_log(run_id)
                 if path not in log.tasks:
-                    raise NotFound("task", path, suggestion=Nearest().find(path, tuple(log.tasks))) from None
+                    raise NotFound("task", path, suggestion=_nearest(path, log)) from None
                 record = log.tasks[path]
                 raise Conflict(
                     f"task `{path}` is {record.status.value}, not in doubt", reason="task_not_in_doubt"
@@ -552,6 +577,11 @@ def _shown_status(status: RunStatus, rows: Sequence[QueueRow]) -> RunStatus:
     """A queued run whose first task a worker holds runs, although its journal says nothing of that yet."""
     held = any(row.worker is not None and row.kind is TaskKind.EXECUTE for row in rows)
     return RunStatus.RUNNING if status is RunStatus.QUEUED and held else status
+
+
+def _nearest(path: str, log: TaskLog) -> str | None:
+    """A task whose path is nearly this one; looked for among the first thousand."""
+    return Nearest().find(path, tuple(islice(log.tasks, NEAREST_AMONG)))
 
 
 def _raw(text: str | bytes) -> bytes:

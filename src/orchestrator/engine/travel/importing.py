@@ -171,7 +171,7 @@ class _Writing:
             events=piece.events,
             blobs=piece.blobs,
             snapshot=encode_state(state) if piece.last else None,
-            summary=summarize(state),
+            summary=summarize(state, decode(piece.events[-1])),
             index=index_of(state),
         )
         (answer,) = await self._engine.store.commit([commit])

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.views.tasklog import Ref, TaskLog, TaskRecord, origin_paths
+from orchestrator.engine.views.tasklog import TaskLog, origin_paths
+from orchestrator.engine.views.tasktable import Ref, TaskRecord
 from orchestrator.errors import ExpressionFailed, InternalError, NotFound
 from orchestrator.kernel import events as e
 from orchestrator.kernel.apply import error_payload, unknown_payload, withdrawn_payload
@@ -14,7 +15,8 @@ from orchestrator.kernel.values import Origin, Payload
 from orchestrator.model.definition import Definition, NodeDefinition
 
 LOGS_CACHED_MAX = 64
-TASKS_CACHED_MAX = 200_000
+TASKS_CACHED_MAX = 100_000
+"""In all logs that are kept. A finished task takes about 650 bytes; the log asked for last stays, whatever it has."""
 EVENTS_AT_ONCE = 1_000
 VALUES_READ_MAX = 200
 """Of params whose expressions read more outputs than this the text is shown, not the value."""

@@ -103,6 +103,7 @@ def run_summary(
         "version": row.index.version,
         "status": status.value,
         "error": error_view(summary.error),
+        "cancelled_for": summary.cancelled_for,
         "labels": dict(row.index.labels),
         "created_at": summary.created_at or rfc3339(row.index.created_us),
         "started_at": time_or_none(summary.started_at),

@@ -6,92 +6,16 @@ prefix is folded first, and the parent's results are marked `from_parent`.
 """
 
 from collections.abc import Callable, Iterable
-from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from orchestrator.engine.views.explain import NO_HOLD, Hold
 from orchestrator.engine.views.payloads import payload_bytes
+from orchestrator.engine.views.tasktable import Attempt, Ref, Step, TaskRecord, TaskTable
 from orchestrator.kernel import events as e
 from orchestrator.kernel.apply import variable_key
 from orchestrator.kernel.status import TaskStatus
-from orchestrator.kernel.values import ErrorInfo, Origin, Parent, Reads, Wait
-
-
-class Ref(NamedTuple):
-    """An event that holds a value: the run in whose journal it stands, its seq there, and which of its values."""
-
-    run: str
-    seq: int
-    key: str | None = None
-
-
-_NO_ORIGIN, _NO_READS = Origin(), Reads()
-
-
-@dataclass(slots=True, kw_only=True)
-class Attempt:
-    """One try. Of one that is still open only `attempt` is sure."""
-
-    attempt: int
-    worker: str = ""
-    queued_at: str = ""
-    started_at: str = ""
-    finished_at: str = ""
-    error: ErrorInfo | None = None
-
-
-@dataclass(slots=True, kw_only=True)
-class Step:
-    """A step of a task: `started`, `waiting`, `completed` or `failed`."""
-
-    step: str
-    name: str
-    status: str
-    effect: str | None = None
-    started_at: str = ""
-    finished_at: str = ""
-    error: ErrorInfo | None = None
-    value: Ref | None = None
-
-
-@dataclass(slots=True, kw_only=True)
-class TaskRecord:
-    """One task, as far as the journal tells. A `ready` one may be running: the leases know."""
-
-    path: str
-    node: str
-    visit: int
-    scheduled_at: str
-    previous: Origin = _NO_ORIGIN
-    reads: Reads = _NO_READS
-    status: TaskStatus = TaskStatus.READY
-    attempt: int = 1
-    attempts: list[Attempt] = field(default_factory=list[Attempt])
-    started_at: str = ""
-    finished_at: str = ""
-    decision: e.DecisionMade | None = None
-    error: ErrorInfo | None = None
-    steps: dict[str, Step] = field(default_factory=dict[str, Step])
-    waits: dict[str, Wait] = field(default_factory=dict[str, Wait])
-    not_before_us: int = 0
-    doubt: str = ""
-    late: Ref | None = None
-    reason: str = ""
-    output: Ref | None = None
-    output_bytes: int | None = None
-    from_parent: bool = False
-    item: int | None = None
-    compensates: str | None = None
-    compensated_by: str | None = None
-
-    @property
-    def over(self) -> bool:
-        """Whether the task has ended."""
-        return self.status in _OVER
-
-
-_OVER = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.SKIPPED, TaskStatus.CANCELLED)
+from orchestrator.kernel.values import ErrorInfo, Origin, Parent, Reads
 
 
 @dataclass(slots=True, kw_only=True)
@@ -111,7 +35,7 @@ class TaskLog:
     labels: dict[str, str] = field(default_factory=dict[str, str])
     input: Ref | None = None
     parent: Parent | None = None
-    tasks: dict[str, TaskRecord] = field(default_factory=dict[str, TaskRecord])
+    tasks: TaskTable = field(default_factory=TaskTable)
     variables: dict[str, Ref] = field(default_factory=dict[str, Ref])
     hold: Hold = NO_HOLD
 
@@ -125,16 +49,14 @@ class TaskLog:
             fold = _FOLD.get(type(event))
             if fold is not None:
                 fold(self, event)
+                self.tasks.settle()
 
     def fork(self, run_id: str) -> "TaskLog":
         """The log that a fork of this run begins with: the same tasks, those that are over marked as the parent's."""
-        tasks = deepcopy(self.tasks)
-        for record in tasks.values():
-            record.from_parent = record.over
         return TaskLog(
             run_id=run_id,
             forks=self.forks + 1,
-            tasks=tasks,
+            tasks=self.tasks.fork(),
             variables=dict(self.variables),
             input=self.input,
         )
@@ -164,7 +86,7 @@ def _run_started(log: TaskLog, event: e.RunStarted) -> None:
     _return(log, event)
     _reopen(log, event.reopened)
     for path in event.reopened:
-        record = log.tasks[path]
+        record = log.tasks.edit(path)
         record.steps = {k: step for k, step in record.steps.items() if step.status != "started"}
         if keys.keys() & record.reads.variables.keys():
             patched = {name: keys.get(name, key) for name, key in record.reads.variables.items()}
@@ -179,13 +101,13 @@ def _run_retried(log: TaskLog, event: e.RunRetried) -> None:
 def _return(log: TaskLog, event: e.RunStarted | e.RunRetried) -> None:
     """Joins that had failed for want of arrivals, which wait again."""
     for path in event.returned:
-        record = log.tasks[path]
+        record = log.tasks.edit(path)
         record.status, record.finished_at, record.reason = TaskStatus.CANCELLED, event.at, "waits again"
 
 
 def _reopen(log: TaskLog, paths: Iterable[str]) -> None:
     for path in paths:
-        record = log.tasks[path]
+        record = log.tasks.edit(path)
         if record.over:
             record.attempt += 1
         if record.status is TaskStatus.FAILED:
@@ -218,7 +140,7 @@ def _set_variables(log: TaskLog, event: e.Event, names: Iterable[str]) -> dict[s
 
 def _run_patched(log: TaskLog, event: e.RunPatched) -> None:
     for path, output in event.outputs.items():
-        record = log.tasks[path]
+        record = log.tasks.edit(path)
         record.output, record.output_bytes = Ref(log.run_id, event.seq, path), payload_bytes(output)
         record.from_parent = False
 
@@ -235,24 +157,27 @@ def _cancel_requested(log: TaskLog, event: e.CancelRequested) -> None:
 
 
 def _task_scheduled(log: TaskLog, event: e.TaskScheduled) -> None:
-    log.tasks[event.path] = TaskRecord(
-        path=event.path,
-        node=event.node,
-        visit=event.visit,
-        scheduled_at=event.at,
-        previous=event.previous,
-        reads=event.reads,
-        compensates=event.compensates,
-        item=event.item,
+    log.tasks.add(
+        TaskRecord(
+            path=event.path,
+            node=event.node,
+            visit=event.visit,
+            scheduled_at=event.at,
+            previous=event.previous,
+            reads=event.reads,
+            compensates=event.compensates,
+            item=event.item,
+        )
     )
     if event.compensates is not None and event.compensates in log.tasks:
-        log.tasks[event.compensates].compensated_by = event.path
+        log.tasks.edit(event.compensates).compensated_by = event.path
 
 
 def _items_started(log: TaskLog, event: e.ItemsStarted) -> None:
-    record = log.tasks[event.path]
+    record = log.tasks.edit(event.path)
     _begin(record, event.timing.started_at)
     record.status, record.not_before_us = TaskStatus.WAITING, 0
+    log.tasks.begin_items(event.path, event.count)
 
 
 def _current(record: TaskRecord, number: int) -> Attempt:
@@ -268,14 +193,14 @@ def _begin(record: TaskRecord, at: str) -> None:
 
 
 def _task_started(log: TaskLog, event: e.TaskStarted) -> None:
-    record = log.tasks[event.path]
+    record = log.tasks.edit(event.path)
     attempt = _current(record, event.attempt)
     attempt.started_at, attempt.worker = event.at, event.worker
     _begin(record, event.at)
 
 
 def _step_started(log: TaskLog, event: e.StepStarted) -> None:
-    record = log.tasks[event.path]
+    record = log.tasks.edit(event.path)
     _begin(record, event.at)
     record.steps[event.step] = Step(
         step=event.step, name=event.name, status="started", effect="irreversible", started_at=event.at
@@ -283,7 +208,7 @@ def _step_started(log: TaskLog, event: e.StepStarted) -> None:
 
 
 def _step_recorded(log: TaskLog, event: e.StepRecorded) -> None:
-    record = log.tasks[event.path]
+    record = log.tasks.edit(event.path)
     before = record.steps.pop(event.step, None)
     record.waits.pop(event.step, None)
     started_at = event.started_at or (before.started_at if before is not None else "")
@@ -301,7 +226,7 @@ def _step_recorded(log: TaskLog, event: e.StepRecorded) -> None:
 
 
 def _decision_made(log: TaskLog, event: e.DecisionMade) -> None:
-    log.tasks[event.path].decision = event
+    log.tasks.edit(event.path).decision = event
 
 
 def _end_attempt(
@@ -318,14 +243,14 @@ def _end_attempt(
 
 
 def _task_completed(log: TaskLog, event: e.TaskCompleted) -> None:
-    record = log.tasks[event.path]
+    record = log.tasks.edit(event.path)
     _end_attempt(record, event, error=None)
     record.status, record.finished_at, record.error = TaskStatus.COMPLETED, event.at, None
     record.output, record.output_bytes = log.ref(event), payload_bytes(event.output)
 
 
 def _task_failed(log: TaskLog, event: e.TaskFailed) -> None:
-    record = log.tasks[event.path]
+    record = log.tasks.edit(event.path)
     _end_attempt(record, event, error=event.error)
     record.error = event.error
     if event.retry_us is not None:
@@ -337,19 +262,19 @@ def _task_failed(log: TaskLog, event: e.TaskFailed) -> None:
 
 
 def _task_skipped(log: TaskLog, event: e.TaskSkipped) -> None:
-    record = log.tasks[event.path]
+    record = log.tasks.edit(event.path)
     record.status, record.finished_at, record.reason = TaskStatus.SKIPPED, event.at, event.reason or ""
 
 
 def _task_cancelled(log: TaskLog, event: e.TaskCancelled) -> None:
-    record = log.tasks[event.path]
+    record = log.tasks.edit(event.path)
     record.status, record.finished_at, record.reason = TaskStatus.CANCELLED, event.at, event.reason
     if event.compensate is not None:
         record.output = log.ref(event)
 
 
 def _task_suspended(log: TaskLog, event: e.TaskSuspended) -> None:
-    record = log.tasks[event.path]
+    record = log.tasks.edit(event.path)
     record.status = TaskStatus.READY if event.ready else TaskStatus.WAITING
     record.not_before_us = 0
     record.waits = {wait.step: wait for wait in event.waits}
@@ -361,7 +286,7 @@ def _task_suspended(log: TaskLog, event: e.TaskSuspended) -> None:
 
 
 def _task_resumed(log: TaskLog, event: e.TaskResumed) -> None:
-    record = log.tasks[event.path]
+    record = log.tasks.edit(event.path)
     record.status = TaskStatus.READY
     record.waits.pop(event.step, None)
     step = record.steps.setdefault(event.step, Step(step=event.step, name=event.by, status="waiting"))
@@ -371,18 +296,18 @@ def _task_resumed(log: TaskLog, event: e.TaskResumed) -> None:
 
 
 def _task_in_doubt(log: TaskLog, event: e.TaskInDoubt) -> None:
-    record = log.tasks[event.path]
+    record = log.tasks.edit(event.path)
     record.status, record.doubt = TaskStatus.IN_DOUBT, event.reason
     if event.late is not None:
         record.late = log.ref(event)
 
 
 def _late_result_noted(log: TaskLog, event: e.LateResultNoted) -> None:
-    log.tasks[event.path].late = log.ref(event)
+    log.tasks.edit(event.path).late = log.ref(event)
 
 
 def _task_resolved(log: TaskLog, event: e.TaskResolved) -> None:
-    record = log.tasks[event.path]
+    record = log.tasks.edit(event.path)
     record.doubt, record.late = "", None
     open_step = next((s for s in record.steps.values() if s.status == "started"), None)
     if event.action == "retry" or (event.action == "done" and open_step is not None):

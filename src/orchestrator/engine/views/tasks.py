@@ -5,13 +5,25 @@ from typing import Any, NamedTuple
 
 from orchestrator.engine.views.explain import Hold, Pending, Situation, explain
 from orchestrator.engine.views.runs import View, error_view, running_paths, span_us, time_or_none
-from orchestrator.engine.views.tasklog import Attempt, Step, TaskLog, TaskRecord, origin_paths
+from orchestrator.engine.views.tasklog import TaskLog, origin_paths
+from orchestrator.engine.views.tasktable import (
+    EVERY_TASK,
+    Attempt,
+    Step,
+    TaskFilter,
+    TaskRecord,
+    TaskTable,
+)
 from orchestrator.kernel.events import DecisionMade
 from orchestrator.kernel.outlook import Waker
+from orchestrator.kernel.state import container_path
 from orchestrator.kernel.status import RunStatus, TaskStatus
 from orchestrator.kernel.values import rfc3339
 from orchestrator.model.definition import Definition
 from orchestrator.stores.contract import QueueRow
+
+FAILURES_SHOWN_MAX = 10
+"""Of the items of one task; the rest is found with a filter."""
 
 
 class Present(NamedTuple):
@@ -31,14 +43,30 @@ class Leased(NamedTuple):
 
 def task_views(log: TaskLog, definition: Definition, present: Present) -> list[View]:
     """Every task of the run, in the order of their scheduling."""
-    return [task_view(record, definition, present) for record in log.tasks.values()]
+    return task_page(log, definition, present, where=EVERY_TASK, start=0, limit=len(log.tasks))[0]
 
 
-def task_view(record: TaskRecord, definition: Definition, present: Present) -> View:
-    """One task without its values."""
+def task_page(
+    log: TaskLog, definition: Definition, present: Present, *, where: TaskFilter, start: int, limit: int
+) -> tuple[list[View], int | None]:
+    """At most `limit` of the wanted tasks from position `start` on, and where the next page begins (None: nowhere)."""
+    views: list[View] = []
+    for position, record in log.tasks.select(where, start=start):
+        if where.statuses and _status(record, present) not in where.statuses:
+            continue
+        if len(views) == limit:
+            return views, position
+        views.append(task_view(record, definition, present, table=log.tasks))
+    return views, None
+
+
+def task_view(
+    record: TaskRecord, definition: Definition, present: Present, *, table: TaskTable | None = None
+) -> View:
+    """One task without its values; with the `table` that it stands in also how far its items are."""
     node = definition.nodes.get(record.node)
     leased = _leased(record, present)
-    status = TaskStatus.RUNNING if leased is not None else record.status
+    status = _status(record, present)
     started_at = record.started_at or (rfc3339(leased.since_us) if leased is not None else "")
     return {
         "path": record.path,
@@ -63,6 +91,31 @@ def task_view(record: TaskRecord, definition: Definition, present: Present) -> V
         "from_parent": record.from_parent,
         "compensates": record.compensates,
         "compensated_by": record.compensated_by,
+        "item": record.item,
+        "items": items_view(table, record.path, present) if table is not None else None,
+    }
+
+
+def items_view(table: TaskTable, path: str, present: Present) -> View | None:
+    """How far the items of a `for_each` task are, and the first that failed; None: it has none, or not yet."""
+    container = table.container(path)
+    if container is None:
+        return None
+    counts = dict(container.by_status)
+    if counts[TaskStatus.READY]:
+        places = (row.path for row in present.rows.values() if row.worker is not None)
+        running = sum(1 for at in places if at.startswith(path) and container_path(at) == path)
+        running = min(running, counts[TaskStatus.READY])
+        counts[TaskStatus.READY] -= running
+        counts[TaskStatus.RUNNING] += running
+    failed = table.first_items(path, TaskStatus.FAILED, limit=FAILURES_SHOWN_MAX)
+    return {
+        "count": container.count,
+        "scheduled": len(container.places),
+        **{status.value: counts[status] for status in TaskStatus},
+        "first_failures": [
+            {"path": one.path, "item": one.item, "error": error_view(one.error)} for one in failed
+        ],
     }
 
 
@@ -92,6 +145,10 @@ def step_view(step: Step) -> View:
         "duration_us": span_us(step.started_at, step.finished_at),
         "error": error_view(step.error),
     }
+
+
+def _status(record: TaskRecord, present: Present) -> TaskStatus:
+    return TaskStatus.RUNNING if _leased(record, present) is not None else record.status
 
 
 def _leased(record: TaskRecord, present: Present) -> Leased | None:

@@ -24,6 +24,7 @@ def graph_view(definition: Definition) -> View:
             "decides": node.decides,
             "effect": node.effect.value,
             "join": node.is_join,
+            "for_each": node.for_each is not None,
             "end": node.id in _ends(definition.graph),
             "start": node.id == definition.start_at,
         }
@@ -51,6 +52,7 @@ def sketch_view(document: WorkflowDocument, known: dict[str, ClassDeclaration]) 
                 or (declaration is not None and declaration.decides),
                 "effect": declaration.effect.value if declaration is not None else None,
                 "join": graph.is_join(node),
+                "for_each": written.for_each is not None,
                 "end": node in _ends(graph),
                 "start": node == document.start_at,
             }

@@ -248,7 +248,7 @@ export const followRuns = <ThrowOnError extends boolean = false>(options?: Optio
 /**
  * List the tasks of a run
  *
- * Tasks in the order of their scheduling; their values are with each single task.
+ * Tasks in the order of their scheduling; their values are with each single task. All conditions must hold.
  */
 export const listTasks = <ThrowOnError extends boolean = false>(options: Options<ListTasksData, ThrowOnError>): RequestResult<ListTasksResponses, ListTasksErrors, ThrowOnError> => (options.client ?? client).get<ListTasksResponses, ListTasksErrors, ThrowOnError>({
     security: [

@@ -479,8 +479,10 @@ export type GraphEdge = {
     target: string;
     /**
      * Kind
+     *
+     * `compensate`: the target takes back what the source did, apart from the flow.
      */
-    kind: 'next' | 'label' | 'route' | 'error';
+    kind: 'next' | 'label' | 'route' | 'error' | 'compensate';
     /**
      * Label
      *
@@ -522,6 +524,12 @@ export type GraphNode = {
      * Whether it has several ways in.
      */
     join: boolean;
+    /**
+     * For Each
+     *
+     * Whether it runs once for each item of a list.
+     */
+    for_each: boolean;
     /**
      * End
      */
@@ -595,6 +603,83 @@ export type Imported = {
      * RFC 3339 UTC with microseconds.
      */
     at: string;
+};
+
+/**
+ * ItemFailure
+ *
+ * An item of a `for_each` that failed.
+ */
+export type ItemFailure = {
+    /**
+     * Path
+     */
+    path: string;
+    /**
+     * Item
+     *
+     * Its place in the list, from 0.
+     */
+    item: number;
+    error: RunError | null;
+};
+
+/**
+ * ItemsSummary
+ *
+ * How far the items of a `for_each` task are.
+ */
+export type ItemsSummary = {
+    /**
+     * Completed
+     */
+    completed: number;
+    /**
+     * Failed
+     */
+    failed: number;
+    /**
+     * Skipped
+     */
+    skipped: number;
+    /**
+     * Running
+     */
+    running: number;
+    /**
+     * Waiting
+     */
+    waiting: number;
+    /**
+     * In Doubt
+     */
+    in_doubt: number;
+    /**
+     * Ready
+     */
+    ready: number;
+    /**
+     * Cancelled
+     */
+    cancelled: number;
+    /**
+     * Count
+     *
+     * How many the list has.
+     */
+    count: number;
+    /**
+     * Scheduled
+     *
+     * How many of them were scheduled: at most a window more than are done.
+     */
+    scheduled: number;
+    /**
+     * First Failures
+     *
+     * The first ten that failed; `?of=…&status=failed` lists them all.
+     */
+    first_failures: Array<ItemFailure>;
 };
 
 /**
@@ -1280,6 +1365,12 @@ export type Run = {
     status: RunStatus;
     error: RunError | null;
     /**
+     * Cancelled For
+     *
+     * What was said when it was cancelled.
+     */
+    cancelled_for: string | null;
+    /**
      * Labels
      *
      * Free words to find runs by.
@@ -1467,6 +1558,12 @@ export type RunSummary = {
     version: number;
     status: RunStatus;
     error: RunError | null;
+    /**
+     * Cancelled For
+     *
+     * What was said when it was cancelled.
+     */
+    cancelled_for: string | null;
     /**
      * Labels
      *
@@ -1780,6 +1877,16 @@ export type Task = {
      * Path of the task that takes this one back.
      */
     compensated_by: string | null;
+    /**
+     * Item
+     *
+     * Of an item of a `for_each`: its place in the list, from 0.
+     */
+    item: number | null;
+    /**
+     * Of a `for_each`: how far its items are, once they are known.
+     */
+    items: ItemsSummary | null;
 };
 
 /**
@@ -1788,10 +1895,6 @@ export type Task = {
  * How many tasks of a run stand where.
  */
 export type TaskCounts = {
-    /**
-     * Total
-     */
-    total: number;
     /**
      * Completed
      */
@@ -1824,6 +1927,10 @@ export type TaskCounts = {
      * Cancelled
      */
     cancelled: number;
+    /**
+     * Total
+     */
+    total: number;
 };
 
 /**
@@ -1905,6 +2012,16 @@ export type TaskDetail = {
      * Path of the task that takes this one back.
      */
     compensated_by: string | null;
+    /**
+     * Item
+     *
+     * Of an item of a `for_each`: its place in the list, from 0.
+     */
+    item: number | null;
+    /**
+     * Of a `for_each`: how far its items are, once they are known.
+     */
+    items: ItemsSummary | null;
     /**
      * Params
      */
@@ -2902,6 +3019,36 @@ export type ListTasksData = {
     };
     query?: {
         /**
+         * Node
+         *
+         * Only tasks of this node.
+         */
+        node?: string | null;
+        /**
+         * Visit
+         *
+         * Only this visit of a node.
+         */
+        visit?: number | null;
+        /**
+         * Status
+         *
+         * Only tasks in one of these.
+         */
+        status?: Array<TaskStatus> | null;
+        /**
+         * Of
+         *
+         * Only the items of this `for_each` task, by its path.
+         */
+        of?: string | null;
+        /**
+         * Items
+         *
+         * False: no items; how far they are stands with the task that has them.
+         */
+        items?: boolean;
+        /**
          * Limit
          *
          * How many at most.
@@ -3133,6 +3280,12 @@ export type ListRunsData = {
          * A time (RFC 3339).
          */
         created_before?: string | null;
+        /**
+         * Parent
+         *
+         * Only runs that a task of this run started.
+         */
+        parent?: string | null;
         /**
          * Text
          *
