@@ -523,6 +523,14 @@ class ItemsSummary(TaskCountsOf):
     )
 
 
+class CachedFrom(Answer):
+    """The task that a cached output comes from."""
+
+    run: str
+    path: str
+    at: Time
+
+
 class Task(Answer):
     """One execution of one node in a run."""
 
@@ -552,6 +560,7 @@ class Task(Answer):
     items: ItemsSummary | None = Field(
         description="Of a `for_each`: how far its items are, once they are known."
     )
+    cached: CachedFrom | None = Field(description="The task whose output this one took instead of running.")
 
 
 class LogLine(Answer):

@@ -9,6 +9,7 @@ import msgspec
 
 from orchestrator.kernel.values import (
     NO_TIMING,
+    CachedFrom,
     ErrorInfo,
     Handover,
     ItemChunk,
@@ -77,7 +78,8 @@ class StartItems(Command, frozen=True):
 class CompleteTask(Command, frozen=True):
     """The attempt gave a result. A route that isn't allowed turns it into a failure.
 
-    `enough` is, of an item, what `complete_when` gave after it: whether that was enough, or how many are.
+    `enough` is, of an item, what `complete_when` gave after it: whether that was enough, or how many are. `cached`: the
+    output is another task's, nothing ran; `cache_key`: it will be kept under this key.
     """
 
     path: str
@@ -88,6 +90,8 @@ class CompleteTask(Command, frozen=True):
     variables: dict[str, Payload] = {}
     enough: bool | int | None = None
     timing: Timing = NO_TIMING
+    cached: CachedFrom | None = None
+    cache_key: str = ""
 
 
 class FailTask(Command, frozen=True):

@@ -17,6 +17,7 @@ from orchestrator.kernel.values import (
     NO_ORIGIN,
     NO_READS,
     NO_TIMING,
+    CachedFrom,
     Chosen,
     ErrorInfo,
     ForkOrigin,
@@ -350,7 +351,8 @@ class DecisionMade(TaskEvent):
 class TaskCompleted(TaskEvent):
     """The task's result, and the nodes that got an arrival from it. None: this path of the run ends here.
 
-    `compensate`: the node that takes it back, should the run fail or be cancelled.
+    `compensate`: the node that takes it back, should the run fail or be cancelled. `cached`: nothing ran, the output is
+    another task's. `cache_key`: the output is kept under it, for tasks to come.
     """
 
     attempt: int
@@ -358,6 +360,8 @@ class TaskCompleted(TaskEvent):
     arrivals: list[str] = []
     timing: Timing = NO_TIMING
     compensate: str | None = None
+    cached: CachedFrom | None = None
+    cache_key: str = ""
 
 
 class TaskFailed(TaskEvent):

@@ -104,6 +104,8 @@ def _record_completion(turn: Turn, command: CompleteTask, task: TaskState, arriv
             arrivals=arrivals,
             timing=command.timing,
             compensate=turn.node(task.node).compensate,
+            cached=command.cached,
+            cache_key=command.cache_key,
         )
     )
 

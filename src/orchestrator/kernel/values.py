@@ -158,6 +158,14 @@ class Predecessor(Value, frozen=True):
     limits: dict[str, int | float] = {}
 
 
+class CachedFrom(Value, frozen=True):
+    """The task whose output was taken instead of running: its run, its path, when it completed (RFC 3339)."""
+
+    run: str
+    path: str
+    at: str
+
+
 class Handover(Value, frozen=True):
     """The run that goes on for this one, and what it starts with. `latest`: under the workflow's current version."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import Fault, LimitExceeded
+from orchestrator.model.caching import check_cache
 from orchestrator.model.compensation import check_compensation
 from orchestrator.model.declarations import ANY, ClassDeclaration, Effect, class_spellings, find_class
 from orchestrator.model.definition import (
@@ -19,7 +20,7 @@ from orchestrator.model.definition import (
     compile_when,
     wire,
 )
-from orchestrator.model.document import NodeDocument, WorkflowDocument
+from orchestrator.model.document import CacheDocument, NodeDocument, WorkflowDocument
 from orchestrator.model.expressions import References, compile_value
 from orchestrator.model.foreach import check_for_each, for_each_references, misplaced
 from orchestrator.model.graph import Graph
@@ -174,6 +175,7 @@ class _Checker:
         """The node with every name mended that could be."""
         at = join_pointer("/nodes", node)
         declaration = self._check_class(written, at)
+        self.faults.extend(check_cache(node, written, declaration))
         self.faults.extend(check_for_each(node, written, declaration, self.document.nodes))
         changes: dict[str, Any] = {}
         if isinstance(written.next_node, dict):
@@ -353,6 +355,8 @@ class _Checker:
                 for pointer, references in self._value_references(limit.key, f"{at}/limits/{place}/key"):
                     self._check_kept(references, pointer)
                     yield pointer, references
+        if isinstance(written.cache, CacheDocument) and written.cache.key is not None:
+            yield from self._value_references(written.cache.key, f"{at}/cache/key")
         found_references, found = for_each_references(written, at)
         self.faults.extend(found)
         yield from found_references

@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.errors import DefinitionError, Fault, LimitExceeded
 from orchestrator.model import limits
+from orchestrator.model.caching import CacheRule, compile_cache
 from orchestrator.model.declarations import ANY, ASK, ClassDeclaration, Effect, find_class
 from orchestrator.model.document import BudgetDocument, NodeDocument, RetryDocument, WorkflowDocument
 from orchestrator.model.durations import to_microseconds
@@ -50,7 +51,7 @@ class NodeDefinition:
 
     Attributes:
         order: place in the document, from 0.
-        references: what `params`, `when`, `for_each` and the keys of `limits` read, together.
+        references: what `params`, `when`, `for_each` and the keys of `limits` and `cache` read, together.
         for_each: the rules by which it runs once per item; None: it runs once.
         next: targets of `next_node` as a text or list; () if left out or a map.
         labels: the map form of `next_node`, `"*"` included; None if it isn't a map.
@@ -90,6 +91,7 @@ class NodeDefinition:
     priority: int = 0
     for_each: ForEach | None = None
     limits: tuple[LimitDefinition, ...] = ()
+    cache: CacheRule | None = None
 
 
 _PAUSES: Mapping[str | None, frozenset[str]] = {
@@ -307,6 +309,9 @@ def _compile_node(
     references = params.references if when is None else params.references | when.references
     for limit in limited:
         references = references if limit.key is None else references | limit.key.references
+    cache = compile_cache(written, pointer=at, faults=faults)
+    if cache is not None and cache.key is not None:
+        references |= cache.key.references
     for_each = compile_for_each(written, pointer=at, faults=faults)
     if for_each is not None:
         references |= for_each.references
@@ -340,6 +345,7 @@ def _compile_node(
         limits=limited,
         compensate=wiring.compensate.get(node),
         for_each=for_each,
+        cache=cache,
     )
 
 

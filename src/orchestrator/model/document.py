@@ -140,6 +140,20 @@ class LimitDocument(_Document):
     per: PositiveDuration = Field(1.0, description="The time of `rate` (default 1 s).")
 
 
+class CacheDocument(_Document):
+    """How long a node's outputs are kept for runs to come, and under which key."""
+
+    ttl: PositiveDuration = Field(
+        limits.CACHE_TTL_SECONDS, le=limits.CACHE_TTL_SECONDS_MAX, description="How long (default 1 day)."
+    )
+    key: str | None = Field(
+        None,
+        min_length=1,
+        max_length=limits.DEFAULT_LIMITS.expression_characters_max,
+        description="What the output depends on; may hold `{{ expression }}`. Left out: the params.",
+    )
+
+
 def _listed(written: Any) -> Any:
     return [written] if is_dict(written) else written
 
@@ -217,6 +231,11 @@ class NodeDocument(_Document):
         max_length=limits.NODE_LIMITS_MAX,
         json_schema_extra=_one_or_list,
         description="How many tasks may run at once, or start in a time, over all runs: one limit, or a list of them.",
+    )
+    cache: bool | CacheDocument | None = Field(
+        None,
+        description="Take the output from an earlier task of the same class with the same params (or key), of any run: "
+        "only where the effect is `pure` or `read`.",
     )
     on_error: NodeId | dict[str, NodeId] | None = Field(
         None,

@@ -107,11 +107,11 @@ def misplaced(references: References, at: str, written: NodeDocument | None) -> 
     """`item` and `output` where they aren't there: the code and the words of each fault."""
     inside = written is not None and written.for_each is not None
     field = at.split("/")[3:4]
-    if references.item and not (inside and field in (["params"], ["limits"], ["complete_when"])):
-        where = "in the `params`, `limits` and `complete_when` of a node with `for_each`"
+    if references.item and not (inside and field in (["params"], ["limits"], ["cache"], ["complete_when"])):
+        where = "in the `params`, `limits`, `cache` and `complete_when` of a node with `for_each`"
         yield "not_available", f"`item` is there {where} only"
     if references.output and not (inside and field == ["complete_when"]):
         yield "not_available", "`output` is there in `complete_when` only, where it is what an item gave"
-    if references.secrets and field in (["for_each"], ["complete_when"]):
+    if references.secrets and field in (["for_each"], ["cache"], ["complete_when"]):
         message = "a secret can't be kept in the journal; read it in the params of the node that needs it"
         yield "secret_kept", message

@@ -9,7 +9,7 @@ ACTED_ON_LATER = "is not acted on by this release"
 WORKFLOW_FIELDS = ("triggers",)
 """Fields of a workflow."""
 
-NODE_FIELDS = ("cache",)
+NODE_FIELDS: tuple[str, ...] = ()
 """Fields of a node."""
 
 

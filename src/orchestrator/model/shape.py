@@ -17,6 +17,7 @@ from orchestrator.model.document import (
     ID_RULE,
     JOIN_COUNT_MAX,
     BudgetDocument,
+    CacheDocument,
     JoinDocument,
     LimitDocument,
     NodeDocument,
@@ -73,6 +74,7 @@ class _Reader:
         self._node = (*field_names(NodeDocument), *refused.NODE_FIELDS)
         self._retry = field_names(RetryDocument)
         self._limit = field_names(LimitDocument)
+        self._cache = field_names(CacheDocument)
         self._budget = field_names(BudgetDocument)
 
     def fault(self, pointer: str, code: str, message: str, suggestion: str | None = None) -> None:
@@ -158,6 +160,13 @@ class _Reader:
             del cleaned["when"]
         if cleaned.get("limits") is not None:
             self._read_limits(cleaned, f"{pointer}/limits")
+        if is_dict(cleaned.get("cache")):
+            cleaned["cache"] = self._known(cleaned["cache"], f"{pointer}/cache", self._cache, (), "`cache`")
+        elif not isinstance(cleaned.get("cache"), bool | None):
+            rule = '`cache` is `true`, `false` or an object such as {"ttl": "1h"}'
+            kind = kind_of(cleaned["cache"])
+            self.fault(f"{pointer}/cache", "wrong_type", f"{rule}, and this is {kind}")
+            del cleaned["cache"]
         self._read_for_each(cleaned, pointer)
         if is_dict(cleaned.get("retry")):
             cleaned["retry"] = self._known(cleaned["retry"], f"{pointer}/retry", self._retry, (), "`retry`")

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from orchestrator.engine.attempts.blobs import NO_BLOBS
 from orchestrator.engine.attempts.branches import BudgetSpent, StepInDoubt, Suspension, enter_root
+from orchestrator.engine.attempts.caching import Cache
 from orchestrator.engine.attempts.containment import enter_node
 from orchestrator.engine.attempts.context import TaskContext
 from orchestrator.engine.attempts.cpu import CpuProcess
@@ -55,6 +56,7 @@ from orchestrator.kernel.events import BudgetReserved
 from orchestrator.kernel.state import RunState, TaskState
 from orchestrator.kernel.values import Handover, Payload, Timing, rfc3339
 from orchestrator.kernel.values import Usage as Spend
+from orchestrator.model.caching import CACHEABLE
 from orchestrator.model.declarations import Effect
 from orchestrator.model.definition import Definition, NodeDefinition
 from orchestrator.model.foreach import ForEach
@@ -97,6 +99,7 @@ class Attempt:
         "actor",
         "announced",
         "blobs_to_commit",
+        "cache",
         "careful",
         "depth",
         "epoch",
@@ -151,6 +154,7 @@ class Attempt:
         self.give_back_note: str | None = None
         self.announced = False
         self.pure = self.careful = False
+        self.cache: Cache | None = None
         self.live: LiveTask | None = None
         self.task: asyncio.Task[None] | None = None
         self._ctx: TaskContext | None = None
@@ -270,6 +274,10 @@ class Attempt:
         else:
             written = node.params.evaluate(self.values.scope(node.references, secrets))
         params = node_class.parse_params(written)
+        if node.cache is not None and _effect_of(node_class, params, node) in CACHEABLE:
+            self.cache = Cache(self, written)
+            if (hit := await self.cache.look()) is not None:
+                return hit
         if not node_class.cpu:
             return await self._execute(node_class, params, written, None)
         async with worker.cpu.slot() as process:
@@ -300,7 +308,8 @@ class Attempt:
                 self.came_late(self._completed(node_class, result, ctx))
             raise asyncio.CancelledError
         await ctx.finish()
-        return self._completed(node_class, result, ctx)
+        completed = self._completed(node_class, result, ctx)
+        return completed if self.cache is None else self.cache.keeps(completed, ctx)
 
     def _items(self, rule: ForEach) -> Command:
         """The command that begins with the items of a `for_each`."""
@@ -312,7 +321,7 @@ class Attempt:
             pointer=f"/nodes/{self.node.id}/for_each",
         )
         self.blobs_to_commit.extend(blobs)
-        return StartItems(path=self.path, chunks=chunks, timing=self._timing())
+        return StartItems(path=self.path, chunks=chunks, timing=self.timing())
 
     def _read_item(self) -> Any:
         source = self._item
@@ -320,7 +329,7 @@ class Attempt:
         data = self.values.data(source.payload)
         return self.worker.engine.items.read(source.payload, data, source.place)
 
-    def _enough(self, output: Payload, blobs: Sequence[Blob]) -> bool | int | None:
+    def enough(self, output: Payload, blobs: Sequence[Blob]) -> bool | int | None:
         """What `complete_when` says after this item."""
         rule = self.node.for_each
         if self._item is None or rule is None or rule.enough is None:
@@ -365,7 +374,7 @@ class Attempt:
         except OrchestratorError as refusal:
             log.info("nobody asks for a late result", run=self.run_id, task=self.path, why=str(refusal))
 
-    def _completed(self, node_class: type[BaseNode], result: Any, ctx: TaskContext) -> Command:
+    def _completed(self, node_class: type[BaseNode], result: Any, ctx: TaskContext) -> CompleteTask:
         route: RouteChoice | None = None
         stop: StopRequest | None = None
         handover: Handover | None = None
@@ -395,7 +404,7 @@ class Attempt:
             output = node_class.dump_output(output)
         payload, blobs = self.encode(output)
         self.blobs_to_commit.extend(blobs)
-        enough = self._enough(payload, blobs)
+        enough = self.enough(payload, blobs)
         variables: dict[str, Payload] = {}
         for name, value in ctx.new_variables.items():
             variables[name], blobs = self.encode(value)
@@ -408,7 +417,7 @@ class Attempt:
             handover=handover,
             variables=variables,
             enough=enough,
-            timing=self._timing(),
+            timing=self.timing(),
         )
 
     def _failed(self, error: BaseException, *, later_us: int | None = None) -> Command:
@@ -417,7 +426,7 @@ class Attempt:
             error=error_info(error, self._task, self.redactor),
             draw=self.worker.engine.random.random(),
             later_us=later_us,
-            timing=self._timing(),
+            timing=self.timing(),
         )
 
     def _told(self) -> Command | None:
@@ -430,7 +439,8 @@ class Attempt:
             return self._failed(OwnCancellation())
         return None
 
-    def _timing(self) -> Timing:
+    def timing(self) -> Timing:
+        """Who ran it, and when."""
         return Timing(
             worker=self.worker.name,
             queued_at=rfc3339(self.queued_us),

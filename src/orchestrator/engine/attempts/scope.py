@@ -14,12 +14,14 @@ from orchestrator.model.expressions import References
 
 def reader_of(state: RunState, task: TaskState, node: NodeDefinition) -> TaskState:
     """The task whose `previous` and reads count: of an item, those of the task that has the items, as far as the
-    params, `limits` and `complete_when` name them."""
+    params, `limits`, `cache` and `complete_when` name them."""
     if task.item is None:
         return task
     container, references = state.container(task), node.params.references
     if node.for_each is not None and node.for_each.enough is not None:
         references |= node.for_each.enough.references
+    if node.cache is not None and node.cache.key is not None:
+        references |= node.cache.key.references
     for limit in node.limits:
         references = references if limit.key is None else references | limit.key.references
     reads = container.reads

@@ -558,6 +558,8 @@ class Worker:
                 if isinstance(result, Fenced | Conflict):
                     attempt.reason = attempt.reason or LEASE_LOST
                     attempt.came_late(command)
+            elif attempt.cache is not None and isinstance(command, CompleteTask):
+                attempt.cache.keep(command, result, blobs)
             self._forget(attempt)
 
         item = Item(

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 PAGE = 500
 LOOK_AGAIN_ROUNDS = 20
 """A run whose seq hasn't moved since it was found in order is looked at again only after so many rounds."""
+EXPIRE_AT_ONCE = 1_000
+EXPIRE_BATCHES = 10
+"""Cached outputs whose time is over are removed in so many transactions a round, of so many each."""
 
 log: Any = structlog.get_logger("orchestrator.reconciler")
 
@@ -63,7 +66,14 @@ class Reconciler:
                 break
         self._in_order = {run: known for run, known in self._in_order.items() if run in seen}
         self.repaired += repaired
+        await self._expire_cached()
         return repaired
+
+    async def _expire_cached(self) -> None:
+        """Remove cached outputs whose time is over, in batches; what is left over waits for the next round."""
+        for _ in range(EXPIRE_BATCHES):
+            if await self._engine.store.expire_cached(limit=EXPIRE_AT_ONCE) < EXPIRE_AT_ONCE:
+                break
 
     async def _look_at(self, run_id: str) -> int:
         engine = self._engine

@@ -237,6 +237,11 @@ def _task_completed(event: e.TaskCompleted) -> Line:
     listed = event.output.listed
     if listed is not None:
         return Line("info", f"{event.path} completed with {listed.count:,} outputs")
+    if event.cached is not None:
+        source = f"{event.cached.path} of {event.cached.run}"
+        return Line(
+            _level(event), f"{event.path} takes its output from the cache: {source}, {event.cached.at}"
+        )
     return Line(_level(event), f"{event.path} completed{_in(event.timing, event.at)}")
 
 

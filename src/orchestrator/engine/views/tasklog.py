@@ -247,6 +247,7 @@ def _task_completed(log: TaskLog, event: e.TaskCompleted) -> None:
     _end_attempt(record, event, error=None)
     record.status, record.finished_at, record.error = TaskStatus.COMPLETED, event.at, None
     record.output, record.output_bytes = log.ref(event), payload_bytes(event.output)
+    record.cached = event.cached
 
 
 def _task_failed(log: TaskLog, event: e.TaskFailed) -> None:

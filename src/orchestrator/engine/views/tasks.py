@@ -18,7 +18,7 @@ from orchestrator.kernel.events import DecisionMade
 from orchestrator.kernel.outlook import Waker
 from orchestrator.kernel.state import container_path
 from orchestrator.kernel.status import RunStatus, TaskStatus
-from orchestrator.kernel.values import rfc3339
+from orchestrator.kernel.values import CachedFrom, rfc3339
 from orchestrator.model.definition import Definition
 from orchestrator.stores.contract import QueueRow
 
@@ -93,6 +93,7 @@ def task_view(
         "compensated_by": record.compensated_by,
         "item": record.item,
         "items": items_view(table, record.path, present) if table is not None else None,
+        "cached": cached_view(record.cached),
     }
 
 
@@ -117,6 +118,11 @@ def items_view(table: TaskTable, path: str, present: Present) -> View | None:
             {"path": one.path, "item": one.item, "error": error_view(one.error)} for one in failed
         ],
     }
+
+
+def cached_view(cached: CachedFrom | None) -> View | None:
+    """Where the output of a task that didn't run comes from."""
+    return None if cached is None else {"run": cached.run, "path": cached.path, "at": cached.at}
 
 
 def decision_view(decision: DecisionMade | None) -> View | None:

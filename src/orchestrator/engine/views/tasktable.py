@@ -15,7 +15,7 @@ import msgspec
 from orchestrator.kernel.events import DecisionMade
 from orchestrator.kernel.state import container_path
 from orchestrator.kernel.status import TaskStatus
-from orchestrator.kernel.values import NO_ORIGIN, NO_READS, ErrorInfo, Origin, Reads, Wait
+from orchestrator.kernel.values import NO_ORIGIN, NO_READS, CachedFrom, ErrorInfo, Origin, Reads, Wait
 
 OVER = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.SKIPPED, TaskStatus.CANCELLED})
 
@@ -87,6 +87,7 @@ class TaskRecord(Kept):
     from_parent: bool = False
     compensates: str | None = None
     compensated_by: str | None = None
+    cached: CachedFrom | None = None
 
     @property
     def over(self) -> bool:
