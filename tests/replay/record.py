@@ -11,7 +11,7 @@ from pathlib import Path
 from orchestrator.kernel import commands as c
 from orchestrator.kernel.handover import predecessor_of, signals_handed_over
 from orchestrator.kernel.state import encode_state
-from orchestrator.kernel.values import Handover, ItemChunk, Parent, Usage
+from orchestrator.kernel.values import CachedFrom, Handover, ItemChunk, Parent, Usage
 from tests.unit.kernel.world import (
     SECOND,
     World,
@@ -49,6 +49,15 @@ def onboarding() -> World:
     run.complete("step_escalate")
     run.complete("step_send_email")
     run.complete("step_end", {"sent": True})
+    return run
+
+
+def cached() -> World:
+    """An output that is kept, and one that is taken from another run."""
+    run = started(definition_of({"a": {"next_node": "b"}, "b": {}}))
+    run.do(c.CompleteTask(path="a", output=payload(1), cache_key="ab" * 32))
+    source = CachedFrom(run="other", path="b@2", at="2026-01-01T00:00:00.000000Z")
+    run.do(c.CompleteTask(path="b", output=payload(2), cached=source))
     return run
 
 
@@ -399,6 +408,7 @@ SCENARIOS: tuple[Callable[[], World], ...] = (
     handed_over,
     successor,
     items,
+    cached,
 )
 
 

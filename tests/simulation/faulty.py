@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.errors import CommitUnknown, StoreUnavailable
 from orchestrator.stores.contract import (
+    NAMESPACE,
     Acquired,
     Blob,
     ClaimAnswer,
@@ -142,6 +143,14 @@ class FaultyStore:
     async def load_blob(self, run_id: str, blob_id: str) -> Blob | None:
         await self._before("load_blob")
         return await self.inner.load_blob(run_id, blob_id)
+
+    async def get_cached(self, key: str, *, namespace: str = NAMESPACE) -> bytes | None:
+        await self._before("get_cached")
+        return await self.inner.get_cached(key, namespace=namespace)
+
+    async def put_cached(self, key: str, value: bytes, *, ttl_us: int, namespace: str = NAMESPACE) -> None:
+        await self._before("put_cached")
+        await self.inner.put_cached(key, value, ttl_us=ttl_us, namespace=namespace)
 
     async def changed(self, versions: Mapping[str, int]) -> dict[str, int]:
         await self._before("changed")

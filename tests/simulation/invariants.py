@@ -52,6 +52,7 @@ async def check_run(store: MemoryStore, run_id: str, definition: Definition) -> 
     check_order(events)
     check_budget(state, definition)
     check_compensation(state, events)
+    await check_cached(store, events)
     if state.status.live:
         assert wakers_of(state), f"live run without a waker: {state.status}"
         rows = {row.path: row for row in await store.queue_rows(run_id)}
@@ -91,6 +92,21 @@ def check_order(events: list[Event]) -> None:
             done[event.path] += 1
     twice = [path for path, times in done.items() if times > 1]
     assert not twice, f"accepted twice: {twice}"
+
+
+async def check_cached(store: MemoryStore, events: list[Event]) -> None:
+    """What was taken from the cache is what another run recorded, under the same path and time."""
+    for event in events:
+        if isinstance(event, TaskCompleted) and event.cached is not None:
+            source = event.cached
+            recorded = [decode(line) for line in await store.read_journal(source.run, limit=100_000)]
+            found = [
+                one
+                for one in recorded
+                if isinstance(one, TaskCompleted) and one.path == source.path and one.at == source.at
+            ]
+            assert [one.output for one in found] == [event.output], "a cached output that nobody recorded"
+            assert found[0].cache_key, "taken from a task that kept nothing"
 
 
 def check_compensation(state: RunState, events: list[Event]) -> None:

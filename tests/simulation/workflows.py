@@ -304,7 +304,7 @@ _QUICK = {"max_attempts": 3, "initial": 0.5}
 WORKFLOWS: dict[str, dict[str, Any]] = {
     "chain": {
         "a": _node("Write", next_node="b"),
-        "b": _node("Pure", next_node="c"),
+        "b": _node("Pure", cache={"ttl": 20, "key": "{{ previous.path }}"}, next_node="c"),
         "c": _node("Write", next_node="d"),
         "d": _node("Steps"),
     },

@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.errors import Fault
 from orchestrator.model.declarations import ClassDeclaration, Effect
-from orchestrator.model.document import CacheDocument, NodeDocument
+from orchestrator.model.document import NodeDocument
 from orchestrator.model.durations import to_microseconds
 from orchestrator.model.expressions import References, Template, compile_value
 from orchestrator.model.plain import is_array, is_dict
@@ -23,13 +23,6 @@ class CacheRule:
     key: Template | None
 
 
-def cache_written(written: bool | CacheDocument | None) -> CacheDocument | None:
-    """The whole form of `cache`; None where nothing is kept."""
-    if isinstance(written, CacheDocument):
-        return written
-    return CacheDocument.model_validate({}) if written else None
-
-
 def compile_cache(
     written: NodeDocument, *, pointer: str, faults: list[Fault] | None = None
 ) -> CacheRule | None:
@@ -38,7 +31,7 @@ def compile_cache(
     Raises:
         ExpressionFailed: the key doesn't compile (only without `faults`).
     """
-    whole = cache_written(written.cache)
+    whole = written.cache
     if whole is None:
         return None
     key = None
@@ -49,7 +42,7 @@ def compile_cache(
 
 def check_cache(node: str, written: NodeDocument, declaration: ClassDeclaration | None) -> Iterator[Fault]:
     """What is wrong with a node's `cache` beside its key's expression."""
-    whole = cache_written(written.cache)
+    whole = written.cache
     if whole is None or declaration is None:
         return
     at = join_pointer("/nodes", node, "cache")

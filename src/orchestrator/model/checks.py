@@ -20,7 +20,7 @@ from orchestrator.model.definition import (
     compile_when,
     wire,
 )
-from orchestrator.model.document import CacheDocument, NodeDocument, WorkflowDocument
+from orchestrator.model.document import NodeDocument, WorkflowDocument
 from orchestrator.model.expressions import References, compile_value
 from orchestrator.model.foreach import check_for_each, for_each_references, misplaced
 from orchestrator.model.graph import Graph
@@ -355,7 +355,7 @@ class _Checker:
                 for pointer, references in self._value_references(limit.key, f"{at}/limits/{place}/key"):
                     self._check_kept(references, pointer)
                     yield pointer, references
-        if isinstance(written.cache, CacheDocument) and written.cache.key is not None:
+        if written.cache is not None and written.cache.key is not None:
             yield from self._value_references(written.cache.key, f"{at}/cache/key")
         found_references, found = for_each_references(written, at)
         self.faults.extend(found)

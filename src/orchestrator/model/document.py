@@ -164,6 +164,15 @@ def _one_or_list(schema: dict[str, Any]) -> None:
     schema["anyOf"] = [items, *choices]
 
 
+def _whole(written: Any) -> Any:
+    return ({} if written else None) if isinstance(written, bool) else written
+
+
+def _or_boolean(schema: dict[str, Any]) -> None:
+    schema["anyOf"] = [{"type": "boolean"}, *schema["anyOf"]]
+
+
+Cache = Annotated[CacheDocument | None, BeforeValidator(_whole)]
 Limits = Annotated[list[LimitDocument] | None, BeforeValidator(_listed)]
 
 
@@ -232,8 +241,9 @@ class NodeDocument(_Document):
         json_schema_extra=_one_or_list,
         description="How many tasks may run at once, or start in a time, over all runs: one limit, or a list of them.",
     )
-    cache: bool | CacheDocument | None = Field(
+    cache: Cache = Field(
         None,
+        json_schema_extra=_or_boolean,
         description="Take the output from an earlier task of the same class with the same params (or key), of any run: "
         "only where the effect is `pure` or `read`.",
     )

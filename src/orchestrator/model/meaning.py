@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.errors import DefinitionError
-from orchestrator.model.caching import cache_written
 from orchestrator.model.declarations import ASK, ClassDeclaration, find_class
 from orchestrator.model.document import WorkflowDocument
 from orchestrator.model.joins import join_rule, join_written
@@ -64,9 +63,6 @@ def _meaning(
             entry["join"] = join
         if not entry.get("cancels"):
             entry.pop("cancels", None)
-        entry.pop("cache", None)
-        if (cache := cache_written(written.cache)) is not None:
-            entry["cache"] = cache.model_dump(exclude_defaults=True)
         if entry.get("queue") == DEFAULT_QUEUE:
             del entry["queue"]
         declaration = find_class(written.class_name, declarations)

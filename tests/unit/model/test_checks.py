@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.model.checks import Report, check
-from orchestrator.model.refused import NODE_FIELDS, WORKFLOW_FIELDS
+from orchestrator.model.refused import WORKFLOW_FIELDS
 from tests.unit.model.samples import KNOWN, ONBOARDING, chain, workflow
 
 
@@ -71,7 +71,7 @@ def test_every_fault_is_reported_at_once_in_document_order() -> None:
         ("/nme", "unknown_key"),
         ("/start_at", "unknown_node"),
         ("/nodes/first/class", "unknown_class"),
-        ("/nodes/first/cache", "not_acted_on"),
+        ("/nodes/first/cache", "wrong_type"),
         ("/nodes/second/params", "missing_param"),
         ("/nodes/second/params/subjet", "unknown_param"),
         ("/nodes/second/params/copies", "bad_param"),
@@ -96,12 +96,6 @@ def test_what_is_no_workflow_is_refused(document: Any) -> None:
 
 
 # -- fields that aren't acted on ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("field", NODE_FIELDS)
-def test_a_node_field_of_later_is_refused_in_words(field: str) -> None:
-    document = workflow({"a": {field: 1}})
-    assert message_of(document) == f"`{field}` is not acted on by this release"
 
 
 @pytest.mark.parametrize("field", WORKFLOW_FIELDS)

@@ -202,6 +202,7 @@ describe("the list of tasks", () => {
     output_bytes: null,
     compensates: null,
     compensated_by: null,
+    cached: null,
     item: null,
     items: null,
   });

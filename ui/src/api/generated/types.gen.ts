@@ -49,6 +49,28 @@ export type Budget = {
 };
 
 /**
+ * CachedFrom
+ *
+ * The task that a cached output comes from.
+ */
+export type CachedFrom = {
+    /**
+     * Run
+     */
+    run: string;
+    /**
+     * Path
+     */
+    path: string;
+    /**
+     * At
+     *
+     * RFC 3339 UTC with microseconds.
+     */
+    at: string;
+};
+
+/**
  * Chosen
  *
  * A target that was chosen.
@@ -1887,6 +1909,10 @@ export type Task = {
      * Of a `for_each`: how far its items are, once they are known.
      */
     items: ItemsSummary | null;
+    /**
+     * The task whose output this one took instead of running.
+     */
+    cached: CachedFrom | null;
 };
 
 /**
@@ -2022,6 +2048,10 @@ export type TaskDetail = {
      * Of a `for_each`: how far its items are, once they are known.
      */
     items: ItemsSummary | null;
+    /**
+     * The task whose output this one took instead of running.
+     */
+    cached: CachedFrom | null;
     /**
      * Params
      */
