@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.attempts.blobs import BlobReader, read_payload
 from orchestrator.engine.attempts.items import ItemValues
-from orchestrator.engine.attempts.live import LiveTasks
+from orchestrator.engine.attempts.live import TaskLogs
 from orchestrator.engine.attempts.payloads import Codec
 from orchestrator.engine.clock import StoreClock
 from orchestrator.engine.config import EngineConfig
@@ -71,7 +71,7 @@ class Engine:
         self.items = ItemValues()
         self.definitions = Definitions(store)
         self.committer = Committer(store, heard=self.clock.heard)
-        self.live = LiveTasks()
+        self.logs = TaskLogs()
         self.worker: Worker | None = None
         self.observers: list[Observer] = []
         self.cancel_grace_us = round(self.config.cancel_grace_seconds * 1_000_000)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
-from orchestrator.engine.attempts.live import LiveTask, LogLine
+from orchestrator.engine.attempts.live import LogLine
 from orchestrator.kernel.values import rfc3339
 from orchestrator.stores.contract import Notice
 
@@ -30,36 +30,20 @@ class Announcer:
         self._worker = worker
         self._unannounced: list[Attempt] = []
 
-    def began(self, attempt: "Attempt") -> LiveTask:
+    def began(self, attempt: "Attempt") -> None:
         """The node's code is about to run."""
-        live = LiveTask(
-            path=attempt.path,
-            node=attempt.node.id,
-            attempt=attempt.number,
-            worker=self._worker,
-            started_us=attempt.started_us,
-        )
         if not self._unannounced:
             self._engine.loop.call_later(ANNOUNCE_AFTER_SECONDS, self._announce)
         self._unannounced.append(attempt)
-        return self._engine.live.begin(attempt.run_id, live)
-
-    def ended(self, attempt: "Attempt") -> None:
-        """The node's code is over."""
-        if attempt.live is not None:
-            self._engine.live.end(attempt.run_id, attempt.path)
 
     def log_line(self, attempt: "Attempt", line: LogLine) -> None:
         """A line of a task's log; called from any thread."""
-        if attempt.live is not None:
-            attempt.live.add(line)
+        self._engine.logs.add(attempt.run_id, attempt.path, line)
         self._notify(attempt, "task_log", at=line.at, level=line.level, message=line.message)
         log.info(line.message, run=attempt.run_id, task=attempt.path)
 
     def progressed(self, attempt: "Attempt", done: float, total: float | None, message: str | None) -> None:
         """How far a task is; called from any thread."""
-        if attempt.live is not None:
-            attempt.live.done, attempt.live.total, attempt.live.message = done, total, message
         at = rfc3339(self._engine.now_us())
         self._notify(attempt, "task_progress", at=at, done=done, total=total, message=message)
 
@@ -68,8 +52,7 @@ class Announcer:
         now_us = self._engine.now_us()
         later: list[Attempt] = []
         for attempt in waiting:
-            live = attempt.live
-            if live is None or not live.running or attempt.announced:
+            if not attempt.running or attempt.announced:
                 continue
             # What runs ahead of the disk isn't shown: it may be thrown away.
             if now_us - attempt.started_us < ANNOUNCE_AFTER_SECONDS * 500_000 or not attempt.epoch:

@@ -19,9 +19,10 @@ from orchestrator.engine.attempts.context import TaskContext
 from orchestrator.engine.attempts.cpu import CpuProcess
 from orchestrator.engine.attempts.failures import clean, error_info
 from orchestrator.engine.attempts.items import ItemSource, chunks_of, source_of
-from orchestrator.engine.attempts.live import LiveTask, LogLine
+from orchestrator.engine.attempts.live import LogLine
 from orchestrator.engine.attempts.payloads import decoded
-from orchestrator.engine.attempts.scope import TaskValues, payloads_of_task, reader_of
+from orchestrator.engine.attempts.scope import TaskValues, reader_of
+from orchestrator.engine.attempts.spending import NOTHING_USED
 from orchestrator.engine.attempts.watchdog import LoopBlocked
 from orchestrator.engine.redaction import Redactor
 from orchestrator.engine.runs.actor import Accepted, Item, RunActor
@@ -105,7 +106,6 @@ class Attempt:
         "epoch",
         "give_back_note",
         "granted_us",
-        "live",
         "node",
         "number",
         "params_written",
@@ -114,6 +114,7 @@ class Attempt:
         "queued_us",
         "reason",
         "run_id",
+        "running",
         "started_us",
         "state_task",
         "task",
@@ -154,8 +155,8 @@ class Attempt:
         self.give_back_note: str | None = None
         self.announced = False
         self.pure = self.careful = False
+        self.running = False
         self.cache: Cache | None = None
-        self.live: LiveTask | None = None
         self.task: asyncio.Task[None] | None = None
         self._ctx: TaskContext | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -169,7 +170,7 @@ class Attempt:
 
     def start(self, state: RunState) -> None:
         """Run it as a task of the event loop."""
-        payloads = [p for p in payloads_of_task(state, self._reader) if not p.inline]
+        payloads = self.values.outside()
         if self._item is not None and not self._item.payload.inline:
             payloads.append(self._item.payload)
         loop = self.worker.engine.loop
@@ -248,6 +249,7 @@ class Attempt:
         if self._outcome:
             return
         self._outcome = True
+        self.running = False
         if self._timer is not None:
             self._timer.cancel()
         if self._ctx is not None and command is not None:
@@ -295,7 +297,8 @@ class Attempt:
             self._touched = True
         ctx = self._ctx = TaskContext(self, task, node)
         self._arm_timeout()
-        self.live = worker.announcer.began(self)
+        self.running = True
+        worker.announcer.began(self)
         if process is not None:
             result = await self.in_thread(lambda: process.run(node_class, written, ctx))
         elif node_class.is_async:
@@ -307,7 +310,8 @@ class Attempt:
             if self._touched:
                 self.came_late(self._completed(node_class, result, ctx))
             raise asyncio.CancelledError
-        await ctx.finish()
+        if ctx.has_unfinished:
+            await ctx.finish()
         completed = self._completed(node_class, result, ctx)
         return completed if self.cache is None else self.cache.keeps(completed, ctx)
 
@@ -349,7 +353,7 @@ class Attempt:
 
     def overdue(self, now_us: int) -> bool:
         """Whether the node's code runs longer than its timeout."""
-        return self.live is not None and now_us - self.started_us > self.node.timeout_us
+        return self.running and now_us - self.started_us > self.node.timeout_us
 
     def came_late(self, command: Command, blobs: Sequence[Blob] = ()) -> None:
         """The lease is gone, or the time is up, and yet there is a result: if the task is in doubt because of that,
@@ -450,7 +454,9 @@ class Attempt:
 
     def _usage(self) -> dict[str, float] | None:
         """What the code used beside its steps."""
-        spent = self._ctx.spent if self._ctx is not None else Usage()
+        spent = self._ctx.spent if self._ctx is not None else NOTHING_USED
+        if spent is NOTHING_USED:
+            return None
         named = {"tokens": spent.tokens, "cost_usd": spent.cost_usd}
         return {name: amount for name, amount in named.items() if amount} or None
 
@@ -592,6 +598,6 @@ class BlockedLoop(NodeError):
 def _effect_of(node_class: type[BaseNode], params: BaseModel, node: NodeDefinition) -> Effect:
     """What the class says of these params, or what the document tightens that to. A class that has become less careful
     than the version is pinned to isn't asked: until the workflow is saved again, what the version says holds."""
-    pinned = node.declaration.effect
+    pinned, least = node.declaration.effect, node.effect_min
     effect = pinned if node_class.effect.rank < pinned.rank else node_class.effect_for(params)
-    return max(effect, node.effect_min, key=lambda one: one.rank)
+    return least if least.rank > effect.rank else effect

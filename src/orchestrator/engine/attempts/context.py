@@ -17,7 +17,7 @@ from uuid import UUID
 from orchestrator.engine.attempts.branches import Branch, BudgetSpent, Gathering, StepInDoubt, branch_of
 from orchestrator.engine.attempts.failures import clean, describe, raise_again, step_error_info
 from orchestrator.engine.attempts.payloads import to_json
-from orchestrator.engine.attempts.spending import METER, Meter, check_usage
+from orchestrator.engine.attempts.spending import METER, NOTHING_USED, Meter, check_usage
 from orchestrator.engine.runs.actor import Accepted
 from orchestrator.errors import NotFound, PermanentFailure, RetryLater, StepMismatch, UsageError
 from orchestrator.kernel.commands import RecordStep, SettleBudget, StartStep
@@ -68,10 +68,10 @@ class TaskContext:
         self._drawn: list[RecordStep] = []
         self._on_their_way: list[asyncio.Future[Accepted]] = []
         self.cancelled = False
-        self.spent = Usage()
+        self.spent = NOTHING_USED
         self.seen: dict[str, Any] = {}
         self.new_variables: dict[str, Any] = {}
-        self.steps: dict[str, StepState] = dict(task.steps)
+        self.steps: dict[str, StepState] = dict(task.steps) if task.steps else {}
 
     # --- what it sees -----------------------------------------------------------------------------------------------
 
@@ -310,6 +310,11 @@ class TaskContext:
             if one.step not in self.steps:
                 await self._record(one)
                 self._remember(one.step, one.name, one.args_sha256, error=one.error)
+
+    @property
+    def has_unfinished(self) -> bool:
+        """Whether there is anything for `finish` to do."""
+        return bool(self._root.failed)
 
     async def finish(self) -> None:
         """The node's code returned: a failed step that it survived has its final answer."""

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.engine.attempts.failures import clean
 from orchestrator.engine.attempts.items import source_of
-from orchestrator.engine.attempts.scope import TaskValues, payloads_of_task, reader_of
+from orchestrator.engine.attempts.scope import TaskValues, reader_of
 from orchestrator.errors import ExpressionFailed
 from orchestrator.kernel.state import RunState, TaskState
 from orchestrator.model.definition import LimitDefinition, NodeDefinition
@@ -26,7 +26,7 @@ async def limits_of(engine: "Engine", state: RunState, task: TaskState, node: No
     if any(limit.key is not None and not limit.key.constant for limit in node.limits):
         reader, source = reader_of(state, task, node), source_of(state, task)
         known = values = TaskValues(state, reader, {})  # before anything is awaited: the state moves on
-        payloads = [payload for payload in payloads_of_task(state, reader) if not payload.inline]
+        payloads = values.outside()
         if source is not None:
             payloads.append(source.payload)
             values.item = lambda: engine.items.read(source.payload, known.data(source.payload), source.place)

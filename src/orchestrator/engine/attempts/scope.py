@@ -36,32 +36,56 @@ def reader_of(state: RunState, task: TaskState, node: NodeDefinition) -> TaskSta
     )
 
 
-def payloads_of_task(state: RunState, task: TaskState) -> list[Payload]:
-    """Everything that the task may read, its recorded steps and the run's input included."""
-    found = [state.payload(key) for key in read_keys(task)]
-    found += [step.result for step in task.steps.values() if step.result is not None]
-    if state.input is not None:
-        found.append(state.input)
-    return found
-
-
 class TaskValues:
     """What one task may read, taken from the state when its attempt begins; decoded where it is asked for.
 
     It keeps its own references, so the state may move on (or be thrown away) while the task runs.
     """
 
-    __slots__ = ("_blobs", "_input", "_payloads", "_reads", "item", "previous_origin", "run", "scheduled_at")
+    __slots__ = (
+        "_blobs",
+        "_input",
+        "_payloads",
+        "_reads",
+        "_run",
+        "_run_id",
+        "_state",
+        "_steps",
+        "item",
+        "previous_origin",
+        "scheduled_at",
+    )
 
     def __init__(self, state: RunState, task: TaskState, blobs: Blobs) -> None:
         self.item: Callable[[], Any] | None = None
         self._blobs = blobs
         self._input = state.input
         self._reads = task.reads
+        self._steps = task.steps
+        self._state = state  # for what never changes in it
+        self._run: dict[str, Any] | None = None
+        self._run_id = state.run_id
         self.previous_origin = task.previous
         self.scheduled_at = task.scheduled_at
-        self.run = run_facts(state)
-        self._payloads = {key: state.payload(key) for key in read_keys(task)}
+        values = state.values
+        self._payloads = {key: values[key].payload for key in read_keys(task)}
+
+    @property
+    def run(self) -> dict[str, Any]:
+        """What `run` is in expressions."""
+        if self._run is None:
+            self._run = run_facts(self._state)
+        return self._run
+
+    def outside(self) -> list[Payload]:
+        """What the task may read, its recorded steps and the run's input included, as far as it stands elsewhere."""
+        found = [payload for payload in self._payloads.values() if not payload.inline]
+        if self._input is not None and not self._input.inline:
+            found.append(self._input)
+        if self._steps:
+            results = [step.result for step in self._steps.values()]
+            found += [result for result in results if result is not None and not result.inline]
+        return found
 
     def add_blobs(self, blobs: Blobs) -> None:
         """Blobs that became known since."""
@@ -73,11 +97,11 @@ class TaskValues:
 
     def read(self, payload: Payload | None) -> Any:
         """A payload as fresh data."""
-        return read_payload(payload, self._blobs, run_id=self.run["id"])
+        return read_payload(payload, self._blobs, run_id=self._run_id)
 
     def data(self, payload: Payload) -> bytes:
         """The JSON of a payload."""
-        key = blob_key(payload, run_id=self.run["id"])
+        key = blob_key(payload, run_id=self._run_id)
         return bytes(payload.value) if key is None else self._blobs[key]
 
     def output(self, path: str) -> Any:

@@ -8,6 +8,8 @@ from orchestrator.kernel.values import nano_usd
 from orchestrator.model.limits import BUDGET_COST_USD_MAX, BUDGET_TOKENS_MAX
 from orchestrator.sdk.context import Usage
 
+NOTHING_USED = Usage()
+
 
 class Meter:
     """What one call has used so far; nothing said: None."""

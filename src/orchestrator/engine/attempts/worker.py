@@ -518,7 +518,6 @@ class Worker:
 
     def ended(self, attempt: Attempt, command: Command | None) -> None:
         """The attempt is over; `command` says how, None that there is nothing to say."""
-        self.announcer.ended(attempt)
         if command is None:
             if attempt.give_back_note is not None:
                 self.engine.spawn(self._hand_back(attempt), name=f"give back {attempt.path}")

@@ -5,10 +5,10 @@ It is evaluated here and recorded by the kernel.
 
 from typing import Any
 
-from orchestrator.engine.attempts.blobs import BlobReader, Unwritten
+from orchestrator.engine.attempts.blobs import NO_BLOBS, BlobReader, Unwritten
 from orchestrator.engine.attempts.failures import clean
 from orchestrator.engine.attempts.payloads import Codec
-from orchestrator.engine.attempts.scope import TaskValues, output_reads, payloads_of_task
+from orchestrator.engine.attempts.scope import TaskValues, output_reads
 from orchestrator.engine.redaction import Redactor
 from orchestrator.errors import ExpressionFailed, OutputNotStorable
 from orchestrator.kernel.commands import FinishRun
@@ -44,8 +44,8 @@ async def _output(
     template = definition.output
     reads = Reads(nodes=dict(state.sinks)) if template is None else output_reads(state, template.references)
     task = TaskState(path="", node="", visit=0, reads=reads, scheduled_at=now)
-    blobs = await reader.fetch(payloads_of_task(state, task), run_id=state.run_id, unwritten=unwritten)
-    values = TaskValues(state, task, blobs)
+    values = TaskValues(state, task, NO_BLOBS)
+    values.add_blobs(await reader.fetch(values.outside(), run_id=state.run_id, unwritten=unwritten))
     if template is None:
         return {node: values.output(path) for node, path in state.sinks.items()}
     return template.evaluate(values.scope(template.references, {}))

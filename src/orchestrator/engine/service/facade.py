@@ -567,9 +567,8 @@ class Service:
 
     def _logs(self, run_id: str, path: str) -> list[View]:
         heard = self._hub.logs(run_id, path)
-        live = self.engine.live.get(run_id).get(path)
-        lines = live.logs if live is not None else None
-        own = [{"at": line.at, "level": line.level, "message": line.message} for line in lines or ()]
+        lines = self.engine.logs.lines(run_id, path)
+        own = [{"at": line.at, "level": line.level, "message": line.message} for line in lines]
         return own if len(own) > len(heard) else heard
 
 
