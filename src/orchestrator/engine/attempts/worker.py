@@ -339,7 +339,7 @@ class Worker:
         if row is None:
             return
         delay = max(1_000, row.due_us - self.now_us())
-        rows = [enqueue_of(row, state, definition, delay_us=delay)]
+        rows = [enqueue_of(row, state.tasks.get(row.path), definition, delay_us=delay)]
         await self.engine.committer.commit(self._bare_commit(claim.run_id, claim.namespace, rows=rows))
 
     def _bare_commit(

@@ -144,6 +144,7 @@ class RunActor:
         "_loading",
         "_rechecks",
         "_reserved",
+        "_snapshot_at",
         "_snapshot_seq",
         "definition",
         "known_seq",
@@ -170,18 +171,18 @@ class RunActor:
         self._fresh = False
         self._rechecks: list[Item] = []
         self._indexed: RunStatus | None = None
-        self._snapshot_seq = 0
+        self._snapshot_at = self._snapshot_seq = 0
         self._reserved = 0
 
     @property
     def idle(self) -> bool:
         """Nothing on its way, nothing running."""
-        return not (self._busy or self._inbox or self.running or self._ahead.holding)
+        return not (self._busy or self._inbox or self.running or self._ahead.held)
 
     @property
     def committing(self) -> bool:
         """Our state runs ahead of the store's: what the store tells of the run may be our own doing."""
-        return bool(self._in_flight) or self._ahead.holding
+        return bool(self._in_flight or self._ahead.held)
 
     def post(self, item: Item) -> None:
         """Put a command into the inbox; `item.done` is called once, when it is durable or refused."""
@@ -225,22 +226,24 @@ class RunActor:
 
         item = Item(command, done, path=path, epoch=epoch, finish=finish, blobs=blobs, impatient=impatient)
         self.post(item)
-        while impatient and not future.done():
-            await asyncio.wait({future}, timeout=OUTAGE_SECONDS)
-            if not future.done():
-                self._give_up_if_stuck(item)
-        return await future
+        if not impatient:
+            return await future
+        looking = self._engine.loop.call_later(OUTAGE_SECONDS, self._give_up_if_stuck, item, future)
+        try:
+            return await future
+        finally:
+            looking.cancel()
 
-    def _give_up_if_stuck(self, item: Item) -> None:
+    def _give_up_if_stuck(self, item: Item, future: "asyncio.Future[Accepted]") -> None:
         """In an outage a result of a task may be waiting for the store; who asked after it must not wait as long."""
         trouble = self._engine.committer.trouble
-        if trouble is None:
-            return
-        if item in self._inbox:
+        if trouble is not None and item in self._inbox:
             self._inbox.remove(item)
             item.done(StoreUnavailable(trouble))
-        elif item in self._in_flight:
+        elif trouble is not None and item in self._in_flight:
             item.done(CommitUnknown(trouble))
+        if not future.done():
+            self._engine.loop.call_later(OUTAGE_SECONDS, self._give_up_if_stuck, item, future)
 
     def refresh(self) -> None:
         """The store may know more than we do: load before the next turn, and look at once if tasks run here."""
@@ -279,23 +282,23 @@ class RunActor:
             self._engine.spawn(self._load_then_turn(), name=f"load {self.run_id}")
             return
         items, self._inbox = self._inbox, []
-        if self._ahead.used:
-            items = [item for item in items if self._ahead.counts(item) or self._too_late(item)]
-        state = self.state
+        state, ahead = self.state, self._ahead
+        if ahead.used:
+            items = [item for item in items if ahead.counts(item) or self._too_late(item)]
         events, accepted = self._decide(items, state, self.definition)
         self._fresh = False
         if self.stale:  # a rule was broken: what was decided is thrown away, the good commands come again
             self._inbox[:0] = accepted
             self._next()
             return
-        if self._ahead.running:
+        if ahead.runners:
             for item in accepted:
-                self._ahead.said(item)
-        if self._hold(events, accepted, state, self.definition):
+                ahead.said(item)
+        if accepted and accepted[-1].pure and self._hold(events, accepted, state, self.definition):
             self._next()
             return
-        if self._ahead.holding:
-            held, held_events = self._ahead.take()
+        if ahead.held:
+            held, held_events = ahead.take()
             events, accepted = [*held_events, *events], [*held, *accepted]
         if events and not state.tasks and needs_output(state, self.definition):
             self._engine.spawn(self._finish_then_write(events, accepted), name=f"finish {self.run_id}")
@@ -311,14 +314,14 @@ class RunActor:
     ) -> bool:
         """Hold back the results of pure tasks, and run what follows from them, if only pure tasks do."""
         worker, ahead = self._engine.worker, self._ahead
-        if not accepted or not accepted[-1].pure or worker is None or self._rechecks or ahead.spent:
+        if worker is None or self._rechecks or ahead.spent:
             return False
         if state.paused or state.ending is not None:
             return False
         if not all(item.pure and item.refusal is None for item in accepted):
             return False
         paths = following(events)
-        if paths is None or not (paths or ahead.running):
+        if paths is None or not (paths or ahead.runners):
             return False
         freed = ahead.slots + sum(1 for item in accepted if item.epoch)
         if not worker.may_run_ahead(
@@ -326,7 +329,7 @@ class RunActor:
         ):
             return False
         timer = None
-        if not ahead.holding:
+        if not ahead.held:
             timer = self._engine.loop.call_later(SECONDS_MAX, self.write_ahead)
         ahead.hold(accepted, events, timer)
         for path in paths:
@@ -336,7 +339,7 @@ class RunActor:
     def write_ahead(self) -> None:
         """Write what was computed ahead, because the time is up or somebody waits for it. A turn that is about to
         come does it itself."""
-        if not self._busy and self._ahead.holding:
+        if not self._busy and self._ahead.held:
             self._busy = True
             if self.stale:
                 self._turn()
@@ -368,7 +371,7 @@ class RunActor:
                     item.rechecked = True
                     self._rechecks.append(item)
                     continue
-                if not events and not self._ahead.holding:
+                if not events and not self._ahead.held:
                     item.done(refusal)
                     continue
                 # It rests on events that aren't durable yet: it counts once they are, else it is decided again.
@@ -419,13 +422,16 @@ class RunActor:
     def _write(self, events: list[Event], accepted: list[Item], blobs: Sequence[Blob]) -> None:
         leases: dict[str, Lease] = {}
         all_blobs = list(blobs)
+        lines: list[bytes] = []
         impatient = bool(accepted)
         for item in accepted:
             if item.path is not None and item.epoch and item.refusal is None:
                 known = leases.get(item.path)
                 finish = item.finish or (known is not None and known.finish)
                 leases[item.path] = Lease(path=item.path, epoch=item.epoch, finish=finish)
-            all_blobs.extend(item.blobs)
+            if item.blobs:
+                all_blobs.extend(item.blobs)
+            lines.extend(item.lines)
             impatient = impatient and item.impatient
         if not events and not leases:
             self._answer(accepted)
@@ -433,9 +439,9 @@ class RunActor:
             return
         assert self.state is not None
         assert self.definition is not None
-        lines = [line for item in accepted for line in item.lines]
         try:
-            lines.extend(encode(event) for event in events[len(lines) :])
+            if len(lines) < len(events):
+                lines.extend([encode(event) for event in events[len(lines) :]])
             commit = self._build(events, lines, list(leases.values()), all_blobs, self.state, self.definition)
         except Exception as bug:  # whatever it is, the run must get its next turn
             log.exception("a commit could not be built", run=self.run_id)
@@ -461,8 +467,10 @@ class RunActor:
         if events and state.status is not self._indexed:
             index = index_of(state)
         snapshot = None
-        if self._snapshot_is_due(state) or (self.known_seq == 0 and state.forked_from is not None):
+        due = self._snapshot_is_due(state)
+        if due or (self.known_seq == 0 and state.forked_from is not None):
             snapshot = encode_state(state)
+        self._snapshot_at = state.seq if due else 0
         return Commit(
             commit_id=engine.new_commit_id(),
             run_id=self.run_id,
@@ -495,18 +503,20 @@ class RunActor:
             leasable = 0
             worker = self._engine.worker
             if worker is not None and not state.held:
-                freed = sum(lease.finish for lease in leases)
-                freed += sum(self._ahead.is_running(row.path) for row in work.rows)
+                freed = 0
+                for lease in leases:
+                    freed += lease.finish
+                if self._ahead.runners:
+                    freed += sum([self._ahead.is_running(row.path) for row in work.rows])
                 leasable, self._reserved = worker.reserve(len(work.rows), freed=freed)
             for row in work.rows:
-                due = max(0, row.due_us - now_us)
-                task = state.tasks.get(row.path)
-                leased = not row.timer and due == 0 and leasable > 0 and task is not None
-                if leased and worker is not None and task is not None:
-                    node = definition.nodes[task.node]
-                    leased = worker.takes(node)
-                leasable -= leased
-                rows.append(enqueue_of(row, state, definition, delay_us=due, leased=leased))
+                due = max(0, row.due_us - now_us) if row.due_us else 0
+                task = None if row.timer else state.tasks.get(row.path)
+                leased = False
+                if leasable > 0 and due == 0 and task is not None and worker is not None:
+                    leased = worker.takes(definition.nodes[task.node])
+                    leasable -= leased
+                rows.append(enqueue_of(row, task, definition, delay_us=due, leased=leased))
         for message in work.messages:
             payload = encode_message(message)
             rows.append(Enqueue(path=message_path(message), kind=TaskKind.MESSAGE, payload=payload))
@@ -544,14 +554,16 @@ class RunActor:
         self._conflicts = 0
         state = self.state
         assert state is not None
-        if any(item.events for item in items):
-            self.known_seq = state.seq
-            if state.status is not self._indexed:
+        for item in items:
+            if item.events:
+                self.known_seq = state.seq
                 self._indexed = state.status
-            if self._snapshot_is_due(state):
-                self._snapshot_seq = state.seq
+                self._snapshot_seq = self._snapshot_at or self._snapshot_seq
+                break
         self._answer(items)
-        leases = self._ahead.adopt(answer.leases, self._inbox)
+        leases = answer.leases
+        if self._ahead.runners:
+            leases = self._ahead.adopt(leases, self._inbox)
         self._engine.committed(self, state, items, leases)
         self._next()
 

@@ -46,20 +46,17 @@ class Runner(Protocol):
 class Ahead:
     """The commands of one run that were decided and not yet sent, and the attempts that run without a lease."""
 
-    __slots__ = ("_events", "_items", "_runners", "_slots", "_timer", "used")
+    __slots__ = ("_events", "_slots", "_timer", "held", "runners", "used")
 
     def __init__(self) -> None:
-        self._items: list[Item] = []
+        self.held: list[Item] = []
+        """What was decided and is not on its way to the store."""
+        self.runners: dict[str, Runner] = {}
+        """The attempts without a lease, by path."""
         self._events: list[Event] = []
-        self._runners: dict[str, Runner] = {}
         self._slots = 0
         self.used = False
         self._timer: asyncio.TimerHandle | None = None
-
-    @property
-    def holding(self) -> bool:
-        """Something was decided that is not on its way to the store."""
-        return bool(self._items)
 
     @property
     def slots(self) -> int:
@@ -67,15 +64,10 @@ class Ahead:
         return self._slots
 
     @property
-    def running(self) -> bool:
-        """Attempts run without a lease."""
-        return bool(self._runners)
-
-    @property
     def spent(self) -> bool:
         """The time is up, or there is no room for more."""
         late = self._timer is not None and self._timer.when() <= self._timer_now()
-        return late or len(self._items) >= TASKS_MAX
+        return late or len(self.held) >= TASKS_MAX
 
     def _timer_now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -84,7 +76,7 @@ class Ahead:
         self, items: Sequence["Item"], events: Sequence[Event], timer: asyncio.TimerHandle | None
     ) -> None:
         """Keep what was decided; `timer` will come when it must be written."""
-        self._items.extend(items)
+        self.held.extend(items)
         self._events.extend(events)
         self._slots += sum(1 for item in items if item.epoch)
         if timer is not None:
@@ -92,8 +84,8 @@ class Ahead:
 
     def take(self) -> tuple[list["Item"], list[Event]]:
         """All that was kept, in order, to be written now. What runs ahead goes on."""
-        taken = self._items, self._events
-        self._items, self._events, self._slots = [], [], 0
+        taken = self.held, self._events
+        self.held, self._events, self._slots = [], [], 0
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -101,31 +93,31 @@ class Ahead:
 
     def started(self, path: str, runner: Runner) -> None:
         """It runs without a lease."""
-        self._runners[path] = runner
+        self.runners[path] = runner
         self.used = True
 
     def counts(self, item: "Item") -> bool:
         """Whether the command may be decided: it stands on a lease or on none, or its attempt is still known here."""
         if item.path is None or item.epoch:
             return True
-        return item.attempt is not None and self._runners.get(item.path) is item.attempt
+        return item.attempt is not None and self.runners.get(item.path) is item.attempt
 
     def said(self, item: "Item") -> None:
         """The last word of an attempt was decided."""
         if item.finish and item.path is not None:
-            self._runners.pop(item.path, None)
+            self.runners.pop(item.path, None)
 
     def is_running(self, path: str) -> bool:
         """Whether the task at this path runs without a lease."""
-        return path in self._runners
+        return path in self.runners
 
     def adopt(self, leases: Sequence[Granted], waiting: Sequence["Item"]) -> Sequence[Granted]:
         """The commit is durable: give its leases to what runs ahead, and end what got none. Gives the other leases."""
-        if not self._runners:
+        if not self.runners:
             return leases
         others: list[Granted] = []
         for lease in leases:
-            runner = self._runners.pop(lease.path, None)
+            runner = self.runners.pop(lease.path, None)
             if runner is None:
                 others.append(lease)
                 continue
@@ -138,7 +130,7 @@ class Ahead:
 
     def lose(self) -> None:
         """Whatever runs ahead counts for nothing any more."""
-        runners, self._runners = self._runners, {}
+        runners, self.runners = self.runners, {}
         for runner in runners.values():
             runner.lose()
 

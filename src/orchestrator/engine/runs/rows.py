@@ -1,16 +1,18 @@
 """A row that the kernel asks for, as the store's queue takes it."""
 
 from orchestrator.kernel.outlook import Row
-from orchestrator.kernel.state import RunState
+from orchestrator.kernel.state import TaskState
 from orchestrator.model.definition import Definition
 from orchestrator.stores.contract import Enqueue, TaskKind
 
 
 def enqueue_of(
-    row: Row, state: RunState, definition: Definition, *, delay_us: int, leased: bool = False
+    row: Row, task: TaskState | None, definition: Definition, *, delay_us: int, leased: bool = False
 ) -> Enqueue:
-    """A task waits in its node's queue, by its node's priority. Timers are for every worker: nobody's code runs."""
-    task = state.tasks.get(row.path)
+    """A task waits in its node's queue, by its node's priority. Timers are for every worker: nobody's code runs.
+
+    `task` is the open task at the row's path, if there is one.
+    """
     if row.timer or task is None:
         kind = TaskKind.TIMER if row.timer else TaskKind.EXECUTE
         return Enqueue(path=row.path, kind=kind, delay_us=delay_us, leased=leased)
