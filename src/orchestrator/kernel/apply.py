@@ -122,11 +122,11 @@ def withdrawn_payload(event: TaskCancelled) -> Payload:
 
 
 def _status_of(state: RunState) -> RunStatus:
-    if not state.status.live and state.finished_at:
+    if state.finished_at and not state.status.live:
         return state.status
     if state.ending is not None:
         return RunStatus.CANCELLING if state.ending.cause == "cancel" else RunStatus.RUNNING
-    if state.held:
+    if state.paused or state.spent_out:
         return RunStatus.PAUSED
     if not state.begun:
         return RunStatus.QUEUED
@@ -193,8 +193,7 @@ def _close(state: RunState, task: TaskState, status: TaskStatus, *, set_aside: b
     if set_aside:
         state.set_aside[task.path] = task
         return
-    for key in read_keys(task):
-        state.let_go(key)
+    state.let_all_go(read_keys(task))
 
 
 def _reopen(state: RunState, path: str) -> None:
@@ -482,8 +481,7 @@ def _take(state: RunState, arrivals: Iterable[Arrival]) -> None:
     for arrival in arrivals:
         if arrival.late:
             state.count_late(arrival.late, -1)
-        for key in origin_keys(arrival.origin):
-            state.let_go(key)
+        state.let_all_go(origin_keys(arrival.origin))
 
 
 def _join_held_back(state: RunState, event: JoinHeldBack) -> None:
@@ -538,7 +536,8 @@ def _task_scheduled(state: RunState, event: TaskScheduled) -> None:
     if event.compensates is not None:
         state.let_go(state.undo.pop().path)
     _take(state, taken)
-    state.count_late(task.late, 1)
+    if task.late:
+        state.count_late(task.late, 1)
     if event.outran or event.outran_at:
         _outrun(state, event)
     state.tasks[event.path] = task
@@ -668,10 +667,13 @@ def _task_completed(state: RunState, event: TaskCompleted) -> None:
         _arrive(state, event.arrivals, task, Origin(path=path))
     elif task.compensates is None:
         _set_latest(state, state.sinks, node, path)
-    note_undo(state, path, event.compensate)
+    if event.compensate is not None:
+        note_undo(state, path, event.compensate)
     state.counts.completed += 1
-    _count_compensation(state, task, failed=False)
-    _forget_items(state, task)
+    if task.compensates is not None:
+        _count_compensation(state, task, failed=False)
+    if task.items is not None:
+        _forget_items(state, task)
     _close(state, task, TaskStatus.COMPLETED)
 
 

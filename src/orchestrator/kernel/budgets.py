@@ -170,6 +170,8 @@ def count(turn: Turn, task: TaskState, timing: Timing, route: RouteChoice | None
 
     A decision names the cost of what led to it; what steps of the task have settled of that isn't counted twice.
     """
+    if timing.usage is None and route is None:
+        return
     usage = Spent()
     if timing.usage is not None:
         usage.add(reported(timing.usage))

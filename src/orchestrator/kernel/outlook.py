@@ -75,7 +75,7 @@ def message_path(message: AnyMessage) -> str:
 
 
 # Events after which a task's queue row must be looked at. Steps and starts leave it where it is.
-_TOUCHING = (TaskScheduled, TaskFailed, TaskSuspended, TaskResumed, TaskResolved)
+_TOUCHING = frozenset({TaskScheduled, TaskFailed, TaskSuspended, TaskResumed, TaskResolved})
 
 
 def work_of(events: Sequence[Event], state: RunState, definition: Definition) -> Work:
@@ -114,20 +114,22 @@ def _row_at(path: str, state: RunState, definition: Definition) -> Row | None:
     return _budget_row(state, definition) if path == BUDGET else None
 
 
-_OF_THE_RUN = (
-    RunStarted,
-    RunRetried,
-    RunPaused,
-    RunResumed,
-    BudgetExceeded,
-    BudgetRaised,
-    RunStopping,
-    CompensationStarted,
-    RunContinued,
-    CancelRequested,
-    RunSucceeded,
-    RunFailed,
-    RunCancelled,
+_OF_THE_RUN = frozenset(
+    (
+        RunStarted,
+        RunRetried,
+        RunPaused,
+        RunResumed,
+        BudgetExceeded,
+        BudgetRaised,
+        RunStopping,
+        CompensationStarted,
+        RunContinued,
+        CancelRequested,
+        RunSucceeded,
+        RunFailed,
+        RunCancelled,
+    )
 )
 
 

@@ -309,10 +309,22 @@ class RunState(Mutable):
         if held.readers <= 0:
             del self.values[key]
 
+    def let_all_go(self, keys: Iterable[str]) -> None:
+        """One reader less of each of the values."""
+        values = self.values
+        for key in keys:
+            held = values[key]
+            held.readers -= 1
+            if held.readers <= 0:
+                del values[key]
+
     def keep(self, key: str, payload: Payload) -> None:
         """Store a value; whoever reads it must hold it before this event is over."""
         known = self.values.get(key)
-        self.values[key] = Held(payload=payload, readers=known.readers if known else 0)
+        if known is None:
+            self.values[key] = Held(payload=payload)
+        else:
+            known.payload = payload
 
     def count_late(self, joins: Iterable[str], step: int) -> None:
         """One more (or less) open task or waiting arrival that is late for each of the joins."""

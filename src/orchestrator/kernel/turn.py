@@ -29,7 +29,7 @@ JOURNAL_EVENTS_RESERVED = 10_000
 """Kept free for ending a run whose journal is full."""
 
 
-_ENDS_ATTEMPT = (TaskCompleted, TaskFailed, TaskSkipped, TaskCancelled, TaskSuspended, TaskInDoubt)
+_ENDS_ATTEMPT = frozenset({TaskCompleted, TaskFailed, TaskSkipped, TaskCancelled, TaskSuspended, TaskInDoubt})
 """Events after which nobody will come and settle what the attempt had reserved."""
 
 
@@ -51,13 +51,14 @@ class Turn:
 
     def emit(self, event: Event) -> None:
         """Number the event, apply it, keep it."""
-        if type(event) in _ENDS_ATTEMPT and (self.state.reserved.tokens or self.state.reserved.nano_usd):
+        state = self.state
+        if (state.reserved.tokens or state.reserved.nano_usd) and type(event) in _ENDS_ATTEMPT:
             assert isinstance(event, TaskEvent)
             self._settle_left(event.path)
-        event.seq = self.state.seq + 1
+        event.seq = state.seq + 1
         event.group = self.group
         event.at = self.at
-        apply(self.state, event)
+        apply(state, event)
         self.events.append(event)
 
     def _settle_left(self, path: str) -> None:
