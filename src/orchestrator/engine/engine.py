@@ -113,6 +113,11 @@ class Engine:
         """The name that leases are given to; empty where no worker runs."""
         return self.worker.name if self.worker is not None else ""
 
+    @property
+    def writer(self) -> str:
+        """What the store may call this engine, among all that write to it."""
+        return self._commit_prefix
+
     def new_commit_id(self) -> str:
         """A fresh commit id."""
         self._commits += 1

@@ -55,7 +55,8 @@ from orchestrator.stores.contract import (
 if TYPE_CHECKING:
     from orchestrator.engine.engine import Engine
 
-CONFLICTS_BEFORE_PAUSE = 3
+CONFLICTS_BEFORE_TURN = 3
+"""A writer that was refused so often has the run to itself for one turn (`Commit.turn`)."""
 _CONFLICT_PAUSE_SECONDS = 0.02
 OUTAGE_SECONDS = 3.0
 """How long a command waits behind what the store doesn't take, before it is told so."""
@@ -486,6 +487,7 @@ class RunActor:
             snapshot=snapshot,
             summary=summarize(state, events[-1]) if events else None,
             index=index,
+            turn=engine.writer if self._conflicts >= CONFLICTS_BEFORE_TURN - 1 else "",
         )
 
     def _snapshot_is_due(self, state: RunState) -> bool:
@@ -542,7 +544,7 @@ class RunActor:
             self._inbox[:0] = kept
             self._next()
         else:
-            self._conflicted(items)
+            self._conflicted(items, ours=answer.seq != self.known_seq)
 
     def _unreserve(self) -> None:
         worker = self._engine.worker
@@ -567,7 +569,8 @@ class RunActor:
         self._engine.committed(self, state, items, leases)
         self._next()
 
-    def _conflicted(self, items: list[Item]) -> None:
+    def _conflicted(self, items: list[Item], *, ours: bool) -> None:
+        """Decide again. Not `ours`: the run is where we expect it, and somebody else has it for a moment: wait."""
         self._forget_state()
         again: list[Item] = []
         for item in items:
@@ -575,12 +578,12 @@ class RunActor:
                 item.done(Conflict(f"run {self.run_id} exists", reason="run_exists"))
             else:
                 again.append(item)
-        self._conflicts += 1
         self._inbox[:0] = again
-        if self._conflicts <= CONFLICTS_BEFORE_PAUSE:
+        if ours:
+            self._conflicts += 1
             self._next()
             return
-        pause = self._engine.random.uniform(0, _CONFLICT_PAUSE_SECONDS * self._conflicts)
+        pause = self._engine.random.uniform(0, _CONFLICT_PAUSE_SECONDS)
         self._engine.loop.call_later(pause, self._next)
 
     def _retry_or_fail(self, items: list[Item], error: BaseException) -> None:
