@@ -8,7 +8,7 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import AsyncGenerator, MutableMapping, Sequence
+from collections.abc import AsyncGenerator, Callable, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -29,7 +29,7 @@ from orchestrator.kernel.state import RunState
 from orchestrator.sdk.modules import file_of
 from orchestrator.sdk.outbox import Outbox
 from orchestrator.sdk.registry import Registry, default_registry
-from orchestrator.stores.contract import Store
+from orchestrator.stores.contract import Durability, Keeps, Store
 
 LOG_HANDLER = "orchestrator"
 RUN_LOG = "orchestrator.run"
@@ -45,8 +45,8 @@ told: Any = structlog.get_logger(RUN_LOG)
 def open_store(url: str) -> Store:
     """The store that a URL names, not yet opened: whoever gets it calls `open` and `close`.
 
-    `sqlite:///relative/path`, `sqlite:////absolute/path`, or `memory://` (for tests: kept nowhere, seen by nobody
-    else).
+    `sqlite:///relative/path`, `sqlite:////absolute/path`, `redis://host:port/database` (also `rediss://`, `unix://`; a
+    cluster is recognised), or `memory://` (for tests: kept nowhere, seen by nobody else).
 
     Raises:
         UsageError: the URL names no store of this release.
@@ -61,7 +61,16 @@ def open_store(url: str) -> Store:
             from orchestrator.stores.memory import MemoryStore
 
             return MemoryStore()
-        case "redis" | "rediss" | "unix" | "postgresql" | "postgres" as later:
+        case "redis" | "rediss" | "unix":
+            try:
+                from orchestrator.stores.redis import RedisStore
+            except ModuleNotFoundError as error:
+                raise UsageError(
+                    f"the store {_without_password(url)} needs the package {error.name!r}: "
+                    "pip install 'agentic-orchestrator[redis]'"
+                ) from None
+            return RedisStore(url)
+        case "postgresql" | "postgres" as later:
             raise UsageError(
                 f"the store {later}: comes with a later release; this one keeps runs in sqlite:///path/to/file.db"
             )
@@ -72,6 +81,18 @@ def open_store(url: str) -> Store:
 def _without_password(url: str) -> str:
     head, at, tail = url.rpartition("@")
     return f"…@{tail}" if at and head else url
+
+
+def store_name(url: str) -> str:
+    """The store's name as it may be shown: without credentials, and as `/system` says it."""
+    return open_store(url).url
+
+
+def tell_durability(durability: Durability) -> None:
+    """Say in the log what could be lost, if anything: in one line."""
+    if not durability.words:
+        return
+    (log.warning if durability.keeps is Keeps.NOTHING_SURE else log.info)(durability.words)
 
 
 def load_registry(settings: Settings, *, registry: Registry | None = None) -> Registry:
@@ -184,11 +205,13 @@ async def running(
     worker: bool = True,
     registry: Registry | None = None,
     at_once: asyncio.Event | None = None,
+    judge: Callable[[Durability], None] = tell_durability,
 ) -> AsyncGenerator[Service]:
     """A running engine over the opened store, with a worker if one is wanted; all of it ends with the block.
 
     At the end the worker gets `shutdown_seconds` to finish what it runs; setting `at_once` (a second Ctrl-C) makes it
-    give everything back immediately. Nothing is lost either way.
+    give everything back immediately. Nothing is lost either way. `judge` hears what the store could lose before
+    anything is trusted to it, and may refuse by raising.
 
     Raises:
         UsageError: the store's URL or a module of node classes can't be used.
@@ -203,6 +226,7 @@ async def running(
     await store.open()
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
+        judge(store.durability())
         engine = Engine(store, known, config=engine_config(settings))
         if logging.getLogger(RUN_LOG).isEnabledFor(logging.INFO):
             engine.observers.append(_tell)

@@ -59,7 +59,7 @@ def log() -> Generator[io.StringIO]:
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("redis://localhost", "redis: comes with a later release"),
+        ("redis://me:hunter2@localhost?partitions=0", "1 to 128 partitions"),
         ("postgresql://me:hunter2@db/x", "postgresql: comes with a later release"),
         ("mysql://me:hunter2@db/x", "names no store"),
         ("store.db", "names no store"),
@@ -76,6 +76,7 @@ def test_a_store_that_cannot_be_had_is_refused_in_words(url: str, said: str) -> 
 def test_naming_a_store_touches_nothing(place: Path) -> None:
     assert bootstrap.open_store("sqlite:///folder/store.db").url == "sqlite:///folder/store.db"
     assert bootstrap.open_store("memory://").url.startswith("memory:")
+    assert bootstrap.open_store("redis://me:hunter2@db:1/2?partitions=4").url == "redis://db:1/2"
     assert list(place.iterdir()) == []
 
 

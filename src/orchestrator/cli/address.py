@@ -57,7 +57,9 @@ def same_store(url: str, settings: Settings) -> bool:
         system = Client(url, key=key, timeout_seconds=PROBE_SECONDS).get("/system")
     except OrchestratorError:
         return False  # nobody, somebody else's server, or one that doesn't know our key
-    return server_keeps(system, store=settings.store, namespace=settings.namespace)
+    from orchestrator.bootstrap import store_name
+
+    return server_keeps(system, store=store_name(settings.store), namespace=settings.namespace)
 
 
 def server_keeps(system: Any, *, store: str, namespace: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.bootstrap import running
+from orchestrator.bootstrap import running, store_name
 from orchestrator.cli import console, log, quickly
 from orchestrator.cli.exits import OF_RUN, Exit
 from orchestrator.cli.processes import run_to_end
@@ -162,7 +162,7 @@ def _cancelling(service: Service, run_id: str, progress: Progress) -> Generator[
 def _whereabouts(settings: Settings, run_id: str) -> str:
     if settings.store.startswith("memory:"):
         return "the run was in memory and is gone"
-    return f"the run {run_id} stays in {settings.store}, and a worker there goes on with it"
+    return f"the run {run_id} stays in {store_name(settings.store)}, and a worker there goes on with it"
 
 
 def _print_end(
@@ -171,7 +171,7 @@ def _print_end(
     level = {"succeeded": "success", "failed": "error"}.get(view["status"], "warning")
     progress.line(level, sentence)
     if not settings.store.startswith("memory:"):
-        progress.line("debug", f"kept as {view['id']} in {settings.store}")
+        progress.line("debug", f"kept as {view['id']} in {store_name(settings.store)}")
     if as_json:
         console.say_json(view)
     elif view["status"] == "succeeded":

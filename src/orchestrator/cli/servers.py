@@ -9,12 +9,13 @@ from typing import Any
 
 import structlog
 
-from orchestrator.bootstrap import running
+from orchestrator.bootstrap import running, store_name, tell_durability
 from orchestrator.cli import console, log
 from orchestrator.cli.exits import Exit, Refused
 from orchestrator.cli.processes import Interrupts, end_with_parent, run_loop, with_absolute_store
 from orchestrator.config import Settings
 from orchestrator.engine.service.facade import Service
+from orchestrator.stores.contract import Durability, Keeps
 
 _log: Any = structlog.get_logger("orchestrator.cli")
 
@@ -29,10 +30,34 @@ def version() -> str:
         return "0"
 
 
+def demand_durability(durability: Durability) -> None:
+    """What `serve` and `worker` are trusted with must not be gone with the store's next restart.
+
+    Raises:
+        Refused: it would be.
+    """
+    if durability.keeps is Keeps.NOTHING_SURE and durability.cure:
+        commands = "".join(f"\n    {command}" for command in durability.cure)
+        raise Refused(
+            f"{durability.words}. It is cured by{commands}",
+            exit=Exit.STORE,
+            code="store_not_durable",
+            cure="run these commands (or set it in the store's own configuration), then start again; "
+            "`orchestrator dev` works without, for trying out",
+        )
+    tell_durability(durability)
+
+
 @contextlib.asynccontextmanager
-async def telling(settings: Settings, *, worker: bool, interrupts: Interrupts) -> AsyncGenerator[Service]:
+async def telling(
+    settings: Settings,
+    *,
+    worker: bool,
+    interrupts: Interrupts,
+    judge: Callable[[Durability], None] = tell_durability,
+) -> AsyncGenerator[Service]:
     """`bootstrap.running`, which also tells in the log what its worker is at."""
-    async with running(settings, worker=worker, at_once=interrupts.at_once) as service:
+    async with running(settings, worker=worker, at_once=interrupts.at_once, judge=judge) as service:
         starts = log.Starts(service.engine)
         try:
             yield service
@@ -128,7 +153,7 @@ def _tell_address(
         told = {
             "url": url,
             "api": f"{url}/api/v1",
-            "store": settings.store,
+            "store": store_name(settings.store),
             "page": page,
             "already_running": already_running,
             "pid": None if already_running else os.getpid(),
@@ -144,7 +169,7 @@ def _tell_address(
         f"  open    {url}" + ("" if page else "   (the page isn't built: `make ui`; the API answers)")
     )
     console.say(f"  API     {url}/api/v1")
-    console.say(f"  store   {settings.store}")
+    console.say(f"  store   {store_name(settings.store)}")
     if saved:
         console.say(f"  saved   {len(saved)} example workflows, since the store was empty")
     if workers is not None:
@@ -166,24 +191,29 @@ def worker(settings: Settings, *, as_json: bool, until_stdin_closes: bool) -> No
     run_loop(_worker(settings, as_json=as_json, until_stdin_closes=until_stdin_closes))
 
 
+def _say_nothing(_: Durability) -> None:
+    """`serve`, which started this process, has judged."""
+
+
 async def _worker(settings: Settings, *, as_json: bool, until_stdin_closes: bool) -> None:
     interrupts = Interrupts()
     interrupts.install()
     if until_stdin_closes:
         end_with_parent(interrupts)
-    async with telling(settings, worker=True, interrupts=interrupts) as service:
+    judge: Callable[[Durability], None] = _say_nothing if until_stdin_closes else demand_durability
+    async with telling(settings, worker=True, interrupts=interrupts, judge=judge) as service:
         name = service.engine.worker_name
         if as_json:
             told = {
                 "worker": name,
                 "pid": os.getpid(),
-                "store": settings.store,
+                "store": store_name(settings.store),
                 "queues": list(settings.queues),
             }
             console.say_json(told, lines=True)
         else:
             served = ", ".join(settings.queues)
-            _log.info(f"worker {name} takes tasks from {settings.store} (queues: {served})")
+            _log.info(f"worker {name} takes tasks from {store_name(settings.store)} (queues: {served})")
         await interrupts.stop.wait()
     _log.info("the worker has ended; nothing was lost")
 
@@ -220,7 +250,7 @@ async def _serve(settings: Settings, sockets: list[socket.socket], *, workers: i
     interrupts = Interrupts()
     interrupts.install()
     supervisor = Supervisor(settings, count=workers)
-    async with telling(settings, worker=False, interrupts=interrupts) as service:
+    async with telling(settings, worker=False, interrupts=interrupts, judge=demand_durability) as service:
         supervisor.start()
         hurry = asyncio.create_task(_hurry(interrupts, supervisor))
         try:

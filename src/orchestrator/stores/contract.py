@@ -41,6 +41,27 @@ class Struct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The shape of everything that crosses the contract: immutable, named fields."""
 
 
+# --- what is kept -------------------------------------------------------------------------------------------------
+
+
+class Keeps(StrEnum):
+    """What of the acknowledged outlives the end of the store itself (killed, or its machine without power)."""
+
+    EVERYTHING = "everything"
+    ALL_BUT_LAST = "all_but_last"
+    """The last moments may be lost."""
+    NOTHING_SURE = "nothing_sure"
+    """All of it may be lost."""
+
+
+class Durability(Struct, frozen=True, kw_only=True):
+    """`keeps`; in words what could be lost (empty: nothing), and commands that cure it, if the operator can."""
+
+    keeps: Keeps
+    words: str = ""
+    cure: Sequence[str] = ()
+
+
 # --- commit -------------------------------------------------------------------------------------------------------
 
 
@@ -436,11 +457,16 @@ class Store(Protocol):
         """How the store was named, without credentials."""
         ...
 
+    def durability(self) -> Durability:
+        """What of the acknowledged could be lost, as was found by `open`. Who starts the process decides what to do."""
+        ...
+
     async def open(self) -> None:
         """Connect, migrate, and check that what is acknowledged will be kept.
 
         Raises:
-            StoreIncompatible: the data belongs to a newer release, or a migration was changed after it ran.
+            StoreIncompatible: the data belongs to a newer release, or a migration was changed after it ran; or the
+                store is set up so that it throws data away.
             StoreUnavailable: it can't be reached or written.
         """
         ...

@@ -25,10 +25,12 @@ from orchestrator.stores.contract import (
     ClaimAnswer,
     Commit,
     CommitAnswer,
+    Durability,
     Enqueue,
     FeedItem,
     Granted,
     HeartbeatAnswer,
+    Keeps,
     Leftover,
     Limit,
     LoadedRun,
@@ -141,6 +143,10 @@ class MemoryStore:
     def url(self) -> str:
         """How the store was named."""
         return "memory:"
+
+    def durability(self) -> Durability:
+        """Nothing outlives the process, and nobody expects it to."""
+        return Durability(keeps=Keeps.NOTHING_SURE)
 
     async def open(self) -> None:
         """Be ready. What an earlier `close` left is still there."""

@@ -18,9 +18,11 @@ from orchestrator.stores.contract import (
     ClaimAnswer,
     Commit,
     CommitAnswer,
+    Durability,
     FeedItem,
     Granted,
     HeartbeatAnswer,
+    Keeps,
     Leftover,
     Limit,
     LoadedRun,
@@ -83,6 +85,10 @@ class SqliteStore:
     def url(self) -> str:
         """How the store was named. There are no credentials in it."""
         return self._url
+
+    def durability(self) -> Durability:
+        """Every answer comes after the disk's sync."""
+        return Durability(keeps=Keeps.EVERYTHING)
 
     # --- life ---------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,21 @@
+-- Gives leases back. ARGV[4] worker, [5] delay, [6] note, [7] {partition, run, path, epoch, ...} as MessagePack.
+-- Answer: {queues to wake as MessagePack, what ended}.
+
+local worker, delay, note, leases = ARGV[4], tonumber(ARGV[5]), ARGV[6], cmsgpack.unpack(ARGV[7])
+for i = 1, #leases, 4 do
+  local p, run, path, epoch = leases[i], leases[i + 1], leases[i + 2], leases[i + 3]
+  local head, row = head_and_row(p, run, path)
+  if row and row[WORKER] == worker and row[EPOCH] == epoch then
+    set_free(p, row, run, path)
+    row[DUE], row[NOTE] = now + delay, note
+    row[MEMBER] = member_of(row, run, path)
+    save_row(p, run, path, row)
+    if head[HELD] ~= 1 then
+      put(p, row)
+      wake(row[QUEUE])
+    end
+  end
+end
+flush()
+local ended = sweep_slots()
+return {cmsgpack.pack(woken_queues()), ended}
