@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from orchestrator import BaseNode, Context, Effect, PermanentFailure
+from orchestrator import BaseNode, Context, Continue, Effect, PermanentFailure, Usage
 
 
 class ChargeCardNode(BaseNode):
@@ -30,3 +30,49 @@ class NeedsFileNode(BaseNode):
         if not wanted.exists():
             raise PermanentFailure(f"there is no file {params.name}")
         return {"found": params.name}
+
+
+class ReadPhotoNode(BaseNode):
+    """Reads a photo; every tenth isn't one."""
+
+    effect = Effect.READ
+
+    class Params(BaseModel):
+        number: int
+
+    def execute(self, params: Params, ctx: Context) -> dict[str, int]:
+        if params.number % 10 == 7:
+            raise PermanentFailure(f"photo {params.number} is no image")
+        return {"photo": params.number}
+
+
+class BookNode(BaseNode):
+    """Books something; the one that is called `none` can't be had."""
+
+    class Params(BaseModel):
+        what: str = ""
+
+    def execute(self, params: Params, ctx: Context) -> dict[str, str]:
+        if params.what == "none":
+            raise PermanentFailure("there is none left")
+        return {"booked": params.what}
+
+
+class AskModelNode(BaseNode):
+    """Asks a model, which costs two cents."""
+
+    async def execute(self, params: BaseModel, ctx: Context) -> str:
+        async def ask() -> str:
+            return "answer"
+
+        return await ctx.step("ask", ask, reserve=Usage(tokens=100, cost_usd=0.02))
+
+
+class NextChapterNode(BaseNode):
+    """Goes on as another run, once."""
+
+    class Params(BaseModel):
+        chapter: int
+
+    def execute(self, params: Params, ctx: Context) -> object:
+        return Continue({"chapter": 2}) if params.chapter == 1 else "the end"

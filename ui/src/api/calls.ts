@@ -2,6 +2,7 @@
 import { answer } from "./client";
 import * as sdk from "./generated";
 import type {
+  Explanation,
   ForkPlan,
   JournalEvent,
   Json,
@@ -21,7 +22,11 @@ export type RunFilter = {
   workflow?: string;
   label?: string[];
   text?: string;
+  parent?: string;
 };
+
+/** Which tasks of a run are listed. */
+export type TaskFilter = { node?: string; status?: sdk.TaskStatus[]; of?: string; items?: boolean };
 
 /** Where a fork is cut and what it changes; without `seq` where its decision was made. */
 export type ForkAsked = {
@@ -58,8 +63,9 @@ export const api = {
   listRuns: (filter: RunFilter, cursor: string | null, limit: number) =>
     json<Page<RunSummary>>(sdk.listRuns({ query: { ...filter, ...(cursor && { cursor }), limit } })),
   getRun: (id: string) => json<Run>(sdk.getRun({ path: { run_id: id } })),
-  listTasks: (id: string, cursor: string | null) =>
-    json<Page<Task>>(sdk.listTasks({ path: { run_id: id }, query: { limit: TASKS_PAGE, ...(cursor && { cursor }) } })),
+  listTasks: (id: string, where: TaskFilter, cursor: string | null, limit: number) =>
+    json<Page<Task>>(sdk.listTasks({ path: { run_id: id }, query: { ...where, limit, ...(cursor && { cursor }) } })),
+  explain: (id: string) => json<Explanation>(sdk.explainRun({ path: { run_id: id } })),
   getTask: (id: string, path: string) => json<TaskDetail>(sdk.getTask({ path: { run_id: id, path } })),
   readJournal: (id: string, after: number, limit: number) =>
     json<Page<JournalEvent>>(sdk.readJournal({ path: { run_id: id }, query: { after, limit } })),
@@ -68,6 +74,7 @@ export const api = {
   resume: (id: string) => json<Run>(sdk.resumeRun({ path: { run_id: id }, body: {} })),
   cancel: (id: string, reason: string) =>
     json<Run>(sdk.cancelRun({ path: { run_id: id }, body: reason ? { reason } : {} })),
+  raiseBudget: (id: string, body: sdk.RaiseBudget) => json<Run>(sdk.raiseBudget({ path: { run_id: id }, body })),
   retry: (id: string) => json<Run>(sdk.retryRun({ path: { run_id: id }, body: {} })),
   fork: (id: string, body: ForkAsked) => json<Run>(sdk.forkRun({ path: { run_id: id }, body })),
   planFork: (id: string, body: ForkAsked) => json<ForkPlan>(sdk.planFork({ path: { run_id: id }, body })),
@@ -82,16 +89,19 @@ export const api = {
   openSession: (key: string) => answer(sdk.openSession({ body: { key } })),
 };
 
-const TASKS_PAGE = 200;
+const TASKS_MAX = 1000;
+const OPEN: sdk.TaskStatus[] = ["ready", "running", "waiting", "in_doubt"];
 
-/** All tasks of a run, page by page. */
-export async function allTasks(id: string): Promise<Task[]> {
-  const found: Task[] = [];
-  let cursor: string | null = null;
-  do {
-    const page: Page<Task> = await api.listTasks(id, cursor);
-    found.push(...page.items);
-    cursor = page.next;
-  } while (cursor !== null);
-  return found;
+/**
+ * The tasks that the page can't know from the journal alone, items left out. Of a run with very many the first thousand,
+ * those that are open, and those of the nodes `lists`, which have items.
+ */
+export async function tasksOf(id: string, lists: readonly string[]): Promise<Task[]> {
+  const first = await api.listTasks(id, { items: false }, null, TASKS_MAX);
+  if (first.next === null) return first.items;
+  const open = api.listTasks(id, { items: false, status: OPEN }, null, TASKS_MAX);
+  const more = await Promise.all([open, ...lists.map((node) => api.listTasks(id, { items: false, node }, null, 100))]);
+  const found = new Map(first.items.map((task) => [task.path, task]));
+  for (const page of more) for (const task of page.items) found.set(task.path, task);
+  return [...found.values()];
 }

@@ -1,6 +1,6 @@
 /** What the page knows of the server, and under which keys; a key's first word says what it is about. */
 import { QueryClient, queryOptions } from "@tanstack/react-query";
-import { allTasks, api } from "./calls";
+import { api, tasksOf } from "./calls";
 import { ApiProblem } from "./client";
 
 export const queryClient = new QueryClient({
@@ -38,8 +38,13 @@ export const versionsQuery = (name: string) =>
     queryFn: async () => (await api.listVersions(name)).items,
   });
 export const runQuery = (id: string) => queryOptions({ queryKey: ["runs", "one", id], queryFn: () => api.getRun(id) });
-export const tasksQuery = (id: string) =>
-  queryOptions({ queryKey: ["runs", "tasks", id], queryFn: () => allTasks(id) });
+export const tasksQuery = (id: string, lists: readonly string[] = []) =>
+  queryOptions({ queryKey: ["runs", "tasks", id, lists], queryFn: () => tasksOf(id, lists) });
+export const explainQuery = (id: string) =>
+  queryOptions({ queryKey: ["runs", "explain", id], queryFn: () => api.explain(id) });
+/** The runs that tasks of this run started, newest first; the first hundred. */
+export const childrenQuery = (id: string) =>
+  queryOptions({ queryKey: ["runs", "children", id], queryFn: () => api.listRuns({ parent: id }, null, 100) });
 export const taskQuery = (id: string, path: string) =>
   queryOptions({ queryKey: ["runs", "task", id, path], queryFn: () => api.getTask(id, path) });
 export const lastRunQuery = (workflow: string) =>

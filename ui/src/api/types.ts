@@ -6,12 +6,14 @@ export type JsonObject = { [key: string]: Json };
 
 export type {
   Attempt,
+  Budget,
   Decision,
   Fault,
   ForkPlan,
   Graph,
   GraphEdge,
   GraphNode,
+  ItemsSummary,
   OutboxItem,
   RunStatus,
   SavedVersion,
@@ -33,9 +35,12 @@ export type Step = Narrow<G.Step, { value?: Json; error?: RunError | null }>;
 export type Task = Narrow<G.Task, { error: RunError | null; steps: Step[] }>;
 export type TaskDetail = Narrow<
   G.TaskDetail,
-  { error: RunError | null; steps: Step[]; params: Json; input: Json; output: Json }
+  { error: RunError | null; steps: Step[]; params: Json; input: Json; output: Json; late?: Json }
 >;
 export type Workflow = Narrow<G.Workflow, { document: JsonObject }>;
+/** A join at which arrivals wait; `wants` null: for all that can still come. */
+export type WaitingJoin = { node: string; has: number; wants: number | null; sentence: string };
+export type Explanation = Narrow<G.Explanation, { data: { joins?: WaitingJoin[] } }>;
 export type WorkflowSummary = Narrow<G.WorkflowSummary, { last_run: RunSummary | null }>;
 export type NodeClass = Narrow<G.NodeClass, { params_schema: JsonObject | null; output_schema: JsonObject | null }>;
 

@@ -16,7 +16,7 @@ const oneOf = <T extends string>(value: unknown, allowed: readonly T[]): T | und
 
 export const DOCKS = ["journal", "timeline", "output", "outbox"] as const;
 export type Dock = (typeof DOCKS)[number];
-export const PANEL_TABS = ["decision", "input", "output", "logs", "attempts", "settings"] as const;
+export const PANEL_TABS = ["items", "decision", "input", "output", "logs", "attempts", "settings"] as const;
 export type PanelTab = (typeof PANEL_TABS)[number];
 
 const root = createRootRoute({ component: Frame, notFoundComponent: NotFound, errorComponent: PageError });
@@ -31,7 +31,8 @@ const runSearch = (search: Record<string, unknown>) => {
   const node = optional(search.node);
   const tab = oneOf(search.tab, PANEL_TABS);
   const dock = oneOf(search.dock, DOCKS);
-  return { ...(node && { node }), ...(tab && { tab }), ...(dock && { dock }) };
+  const task = optional(search.task);
+  return { ...(node && { node }), ...(task && { task }), ...(tab && { tab }), ...(dock && { dock }) };
 };
 
 export const workbenchRoute = createRoute({

@@ -38,6 +38,11 @@ const shapes = {
       <path d="M6 4l4 4-4 4" />
     </>
   ),
+  cl: (
+    <>
+      <path d="M10 4 6 8l4 4" />
+    </>
+  ),
   plus: (
     <>
       <path d="M8 3.5v9M3.5 8h9" />

@@ -1,9 +1,32 @@
 /** How nodes and edges of a graph look, given what a run is at: pure, and the same for workbench and run page. */
-import type { Graph, GraphEdge, TaskStatus } from "@/api/types";
-import { isOpen, latestByNode, type RunFold, type TaskState, way } from "./fold";
+import type { Graph, GraphEdge, TaskStatus, WaitingJoin } from "@/api/types";
+import { isOpen, latestByNode, type RunFold, shownStatus, type TaskState, way } from "./fold";
 
 export type EdgeLook = "idle" | "taken" | "live" | "wait" | "off" | "poss" | "err" | "back";
-export type NodeLook = { task: TaskState | null; visits: number; off: boolean };
+/**
+ * `status`: what is shown of the task; of one with items, how these are. `join`: how many arrivals it waits with.
+ * `undoes`: the nodes that it takes back, if it is a compensation. `over`: whether the run has ended.
+ */
+export type NodeLook = {
+  task: TaskState | null;
+  status: TaskStatus | null;
+  visits: number;
+  off: boolean;
+  join: WaitingJoin | null;
+  undoes: readonly string[];
+  over: boolean;
+};
+
+/** Which nodes each compensation node takes back. */
+export function compensations(graph: Graph): Record<string, string[]> {
+  const found: Record<string, string[]> = {};
+  for (const edge of graph.edges) {
+    if (edge.kind !== "compensate") continue;
+    found[edge.target] ??= [];
+    found[edge.target]?.push(edge.source);
+  }
+  return found;
+}
 
 /** A run that is over leaves nothing possible; before that, whatever a live task can still reach. */
 export function stillPossible(graph: Graph, fold: RunFold): Set<string> {
@@ -12,6 +35,7 @@ export function stillPossible(graph: Graph, fold: RunFold): Set<string> {
   const latest = latestByNode(fold);
   const outs = new Map<string, GraphEdge[]>();
   for (const edge of graph.edges) {
+    if (edge.kind === "compensate") continue;
     const list = outs.get(edge.source);
     if (list) list.push(edge);
     else outs.set(edge.source, [edge]);
@@ -40,22 +64,32 @@ export function stillPossible(graph: Graph, fold: RunFold): Set<string> {
   return possible;
 }
 
-export function nodeLooks(graph: Graph, fold: RunFold | null): Record<string, NodeLook> {
+export function nodeLooks(
+  graph: Graph,
+  fold: RunFold | null,
+  joins: Readonly<Record<string, WaitingJoin>> = {},
+): Record<string, NodeLook> {
   const looks: Record<string, NodeLook> = {};
-  if (!fold || fold.seq === 0) {
-    for (const node of graph.nodes) looks[node.id] = { task: null, visits: 0, off: false };
-    return looks;
-  }
-  const latest = latestByNode(fold);
+  const apart = compensations(graph);
+  const known = fold !== null && (fold.seq > 0 || fold.order.length > 0);
+  const latest = known ? latestByNode(fold) : {};
   const visits: Record<string, number> = {};
-  for (const path of fold.order) {
-    const node = fold.tasks[path]?.node;
+  for (const path of known ? fold.order : []) {
+    const node = fold?.tasks[path]?.node;
     if (node) visits[node] = (visits[node] ?? 0) + 1;
   }
-  const possible = stillPossible(graph, fold);
+  const possible = known ? stillPossible(graph, fold) : null;
   for (const node of graph.nodes) {
     const task = latest[node.id] ?? null;
-    looks[node.id] = { task, visits: visits[node.id] ?? 0, off: !task && !possible.has(node.id) };
+    looks[node.id] = {
+      task,
+      status: task && fold ? shownStatus(task, fold) : null,
+      visits: visits[node.id] ?? 0,
+      off: possible !== null && !task && !possible.has(node.id),
+      join: joins[node.id] ?? null,
+      undoes: apart[node.id] ?? [],
+      over: fold?.ended !== null && fold !== null,
+    };
   }
   return looks;
 }
@@ -65,9 +99,10 @@ export function edgeLook(edge: GraphEdge, looks: Record<string, NodeLook>, fold:
   if (!fold || fold.seq === 0) return plain;
   const target = looks[edge.target];
   if (fold.taken[way(edge.source, edge.target)]) {
-    const status = target?.task?.status;
+    const status = target?.status;
     // Of several ways in, all that were taken lead to what goes on now.
-    if (status === "running" || status === "ready") return "live";
+    const held = fold.paused || fold.spentOut.length > 0;
+    if (status === "running" || (status === "ready" && !held)) return "live";
     if (status === "waiting" || status === "in_doubt") return "wait";
     return "taken";
   }
@@ -111,7 +146,7 @@ export const STATUS_CLASS: Record<TaskStatus, string> = {
   completed: "",
   failed: "failed",
   skipped: "off",
-  cancelled: "",
+  cancelled: "withdrawn",
 };
 
 /** The icon of a node, from what its class says, else from its name. */

@@ -203,6 +203,8 @@ describe("the list of tasks", () => {
     compensates: null,
     compensated_by: null,
     cached: null,
+    reason: null,
+    from_parent: false,
     item: null,
     items: null,
   });

@@ -3,8 +3,21 @@
  *
  * Live notices (a task began, moved on, logged) are laid over it; they carry no seq and are forgotten as soon as the
  * journal says more. Kinds that this page doesn't know change nothing but `seq`.
+ *
+ * Items of a `for_each` aren't kept: there may be 100,000 of them. Those that are open are known by path; how far all of
+ * them are stands with the task that has them, as the server counted it.
  */
-import type { Decision, JournalEvent, Json, LiveNotice, RunError, RunStatus, Task, TaskStatus } from "@/api/types";
+import type {
+  Decision,
+  ItemsSummary,
+  JournalEvent,
+  Json,
+  LiveNotice,
+  RunError,
+  RunStatus,
+  Task,
+  TaskStatus,
+} from "@/api/types";
 
 export type TaskState = {
   path: string;
@@ -26,6 +39,16 @@ export type TaskState = {
   message: string | null;
   done: number | null;
   total: number | null;
+  /** Of an item: its place in the list of its `for_each`. */
+  item: number | null;
+  /** Of a `for_each`: how far its items are, once they are known. */
+  items: ItemsSummary | null;
+  /** Path of the task that this one takes back. */
+  compensates: string | null;
+  /** Why it was withdrawn; null if it wasn't. */
+  withdrawn: string | null;
+  /** Whether a worker without a lease had a result of what is in doubt. */
+  late: boolean;
 };
 
 export type RunFold = {
@@ -33,6 +56,8 @@ export type RunFold = {
   startedAt: string | null;
   finishedAt: string | null;
   paused: boolean;
+  /** Budgets that are spent and hold the run until they are raised. */
+  spentOut: string[];
   cancelling: boolean;
   /** What the person who cancelled it said. */
   cancelReason: string | null;
@@ -44,6 +69,12 @@ export type RunFold = {
   order: string[];
   /** `source>target` of every way that an arrival went. */
   taken: Record<string, number>;
+  /** Items that are open, by path: a window of each list. */
+  openItems: Record<string, TaskState>;
+  /** Whether the journal was read from somewhere behind its beginning: then not every task is known from it. */
+  partial: boolean;
+  /** Of a run that hands over: the run that goes on for it. */
+  continuedAs: string | null;
 };
 
 export const emptyFold = (): RunFold => ({
@@ -51,6 +82,7 @@ export const emptyFold = (): RunFold => ({
   startedAt: null,
   finishedAt: null,
   paused: false,
+  spentOut: [],
   cancelling: false,
   cancelReason: null,
   ended: null,
@@ -59,7 +91,18 @@ export const emptyFold = (): RunFold => ({
   tasks: {},
   order: [],
   taken: {},
+  openItems: {},
+  partial: false,
+  continuedAs: null,
 });
+
+/** The fold of a journal that is followed from behind `seq` on. */
+export const foldFrom = (seq: number): RunFold => ({ ...emptyFold(), seq, partial: seq > 0 });
+
+/** Whether the path is one of an item: `review@2[17]`. */
+export const isItem = (path: string): boolean => path.endsWith("]");
+/** The path of the task that an item belongs to. */
+export const containerOf = (path: string): string => path.slice(0, path.lastIndexOf("["));
 
 export const way = (source: string, target: string): string => `${source}>${target}`;
 
@@ -114,6 +157,11 @@ function fresh(path: string, node: string, visit: number): TaskState {
     message: null,
     done: null,
     total: null,
+    item: isItem(path) ? Number(path.slice(path.lastIndexOf("[") + 1, -1)) : null,
+    items: null,
+    compensates: null,
+    withdrawn: null,
+    late: false,
   };
 }
 
@@ -133,6 +181,7 @@ function runEvent(fold: RunFold, event: JournalEvent): void {
       fold.finishedAt = null;
       fold.ended = null;
       fold.paused = false;
+      fold.spentOut = [];
       fold.cancelling = false;
       reopen(fold, event);
       break;
@@ -141,6 +190,15 @@ function runEvent(fold: RunFold, event: JournalEvent): void {
       break;
     case "run_resumed":
       fold.paused = false;
+      break;
+    case "budget_exceeded":
+      if (event.action === "pause") fold.spentOut = [...fold.spentOut, text(event.budget) ?? ""];
+      break;
+    case "budget_raised":
+      fold.spentOut = fold.spentOut.filter((one) => one !== event.budget);
+      break;
+    case "run_continued":
+      fold.continuedAs = text(event.run);
       break;
     case "cancel_requested":
       fold.cancelling = true;
@@ -166,17 +224,26 @@ function runEvent(fold: RunFold, event: JournalEvent): void {
 
 function reopen(fold: RunFold, event: JournalEvent): void {
   for (const path of list(event.reopened)) {
-    const task = typeof path === "string" ? fold.tasks[path] : undefined;
-    if (!task) continue;
-    fold.tasks[task.path] = { ...fresh(task.path, task.node, task.visit), scheduledAt: event.at };
+    if (typeof path !== "string") continue;
+    const known = fold.tasks[path];
+    if (known) {
+      const { items, compensates } = known;
+      fold.tasks[path] = { ...fresh(path, known.node, known.visit), scheduledAt: event.at, items, compensates };
+      if (items) fold.tasks[path].status = "waiting";
+    } else if (isItem(path)) {
+      const container = fold.tasks[containerOf(path)];
+      if (container) fold.openItems[path] = { ...fresh(path, container.node, container.visit), scheduledAt: event.at };
+    }
   }
 }
 
 function taskEvent(fold: RunFold, event: JournalEvent, path: string, node: string): void {
-  const before = fold.tasks[path];
-  if (!before) fold.order.push(path);
+  const item = isItem(path);
+  const among = item ? fold.openItems : fold.tasks;
+  const before = among[path];
+  if (!before && !item) fold.order.push(path);
   const task: TaskState = { ...(before ?? fresh(path, node, count(event.visit) ?? 1)) };
-  fold.tasks[path] = task;
+  among[path] = task;
   const timing = record(event.timing);
   const finish = (status: TaskStatus) => {
     task.status = status;
@@ -194,6 +261,13 @@ function taskEvent(fold: RunFold, event: JournalEvent, path: string, node: strin
   switch (event.kind) {
     case "task_scheduled":
       task.scheduledAt = event.at;
+      task.compensates = text(event.compensates);
+      break;
+    case "items_started":
+      task.status = "waiting";
+      task.startedAt = text(timing.started_at) ?? task.startedAt ?? task.scheduledAt;
+      task.suspended = true;
+      task.items = itemsBegun(count(event.count) ?? 0);
       break;
     case "task_started":
       task.status = "running";
@@ -227,6 +301,7 @@ function taskEvent(fold: RunFold, event: JournalEvent, path: string, node: strin
       break;
     case "task_cancelled":
       finish("cancelled");
+      task.withdrawn = text(event.reason) ?? "withdrawn";
       break;
     case "task_suspended":
       task.status = "waiting";
@@ -240,20 +315,41 @@ function taskEvent(fold: RunFold, event: JournalEvent, path: string, node: strin
     case "task_in_doubt":
       task.status = "in_doubt";
       task.message = text(event.reason);
+      task.late = event.late !== undefined && event.late !== null;
       break;
     case "task_resolved":
+      task.late = false;
       if (event.action === "retry") Object.assign(task, fresh(path, node, task.visit), { scheduledAt: event.at });
       break;
+    case "late_result_noted":
+      task.late = true;
+      break;
   }
+  if (item && !isOpen(task.status)) delete fold.openItems[path];
 }
+
+const itemsBegun = (count: number): ItemsSummary => ({
+  count,
+  scheduled: 0,
+  completed: 0,
+  failed: 0,
+  skipped: 0,
+  running: 0,
+  waiting: 0,
+  in_doubt: 0,
+  ready: 0,
+  cancelled: 0,
+  first_failures: [],
+});
 
 /** Lay a live notice on the fold: it can only say that an open task runs, and how far it is. */
 export function applyNotice(fold: RunFold, notice: LiveNotice): RunFold {
-  const task = fold.tasks[notice.path];
+  const among = isItem(notice.path) ? fold.openItems : fold.tasks;
+  const task = among[notice.path];
   if (!task || fold.ended) return fold;
   if (task.status !== "ready" && task.status !== "waiting" && task.status !== "running") return fold;
   const next = { ...task, worker: notice.worker ?? task.worker };
-  fold.tasks[notice.path] = next;
+  among[notice.path] = next;
   if (notice.kind === "task_started") {
     next.status = "running";
     if (!next.suspended) next.startedAt = notice.at;
@@ -266,35 +362,58 @@ export function applyNotice(fold: RunFold, notice: LiveNotice): RunFold {
   return fold;
 }
 
+/** A task as the server lists it, in the form of the fold. */
+export function stateOf(task: Task): TaskState {
+  return {
+    ...fresh(task.path, task.node, task.visit),
+    status: task.status,
+    attempt: task.attempt,
+    worker: task.attempts.at(-1)?.worker ?? null,
+    scheduledAt: task.scheduled_at,
+    startedAt: task.started_at,
+    finishedAt: task.finished_at,
+    decision: task.decision,
+    error: task.error,
+    message: task.status === "in_doubt" || task.status === "skipped" ? task.reason : null,
+    withdrawn: task.status === "cancelled" ? (task.reason ?? "withdrawn") : null,
+    items: task.items,
+    compensates: task.compensates,
+  };
+}
+
 /**
- * Add what the fold cannot know from the list of tasks: tasks of a fork's parent, and that a task runs right now though
- * its notice came before this page was open. Never takes back what the journal said.
+ * Add what the fold cannot know from the list of tasks: tasks of a fork's parent or of a part of the journal that was not
+ * read, how far the items of a list are, and that a task runs right now though its notice came before this page was
+ * open. Never takes back what the journal said.
  */
 export function withTasks(fold: RunFold, tasks: readonly Task[]): RunFold {
   let merged: RunFold | null = null;
+  const before: string[] = [];
   for (const task of tasks) {
     const known = fold.tasks[task.path];
-    if (known && !(task.status === "running" && known.status === "ready")) continue;
+    const begun = task.status === "running" && known?.status === "ready";
+    const counted = task.items !== null && task.items !== known?.items;
+    const unread = fold.partial && known?.scheduledAt === null;
+    if (known && !begun && !counted && !unread) continue;
     merged ??= { ...fold, tasks: { ...fold.tasks }, order: [...fold.order], taken: { ...fold.taken } };
     if (!known) {
-      merged.order.push(task.path);
+      const older = fold.startedAt !== null && (fold.partial || (task.scheduled_at ?? "") < fold.startedAt);
+      (older ? before : merged.order).push(task.path);
       for (const path of task.previous) {
         const source = path.split("@")[0] ?? path;
         merged.taken[way(source, task.node)] ??= 1;
       }
     }
-    merged.tasks[task.path] = {
-      ...(known ?? fresh(task.path, task.node, task.visit)),
-      status: task.status,
-      attempt: task.attempt,
-      worker: task.attempts.at(-1)?.worker ?? null,
-      scheduledAt: task.scheduled_at,
-      startedAt: task.started_at,
-      finishedAt: task.finished_at,
-      decision: task.decision,
-      error: task.error,
-    };
+    if (known && !begun) {
+      const { decision, scheduled_at: scheduledAt, compensates, items } = task;
+      merged.tasks[task.path] = {
+        ...known,
+        items,
+        ...(unread && { decision: known.decision ?? decision, scheduledAt, compensates }),
+      };
+    } else merged.tasks[task.path] = { ...known, ...stateOf(task) };
   }
+  if (merged && before.length > 0) merged.order = [...before, ...merged.order];
   return merged ?? fold;
 }
 
@@ -306,13 +425,35 @@ export function statusOf(fold: RunFold): RunStatus | null {
   if (fold.ended) return fold.ended;
   if (fold.seq === 0) return null;
   if (fold.cancelling) return "cancelling";
-  if (fold.paused) return "paused";
-  const open = Object.values(fold.tasks).filter((task) => isOpen(task.status));
+  if (fold.paused || fold.spentOut.length > 0) return "paused";
+  if (fold.partial) return null;
+  // A list is as far as its items: those are looked at, and not the task that waits for them.
+  const open = [
+    ...Object.values(fold.tasks).filter((task) => isOpen(task.status) && task.items === null),
+    ...Object.values(fold.openItems),
+  ];
   if (open.length > 0 && open.every((task) => task.status === "waiting" || task.status === "in_doubt")) {
     return open.some((task) => task.retryAt === null) ? "waiting" : "running";
   }
   return "running";
 }
+
+/** What is shown of a task: of one with items how these are, most urgent first. */
+export function shownStatus(task: TaskState, fold: RunFold): TaskStatus {
+  const { items, status } = task;
+  if (!items || !isOpen(status)) return status;
+  if (items.in_doubt > 0) return "in_doubt";
+  const held = fold.paused || fold.spentOut.length > 0;
+  if (items.running > 0 || (!held && (items.ready > 0 || items.waiting === 0))) return "running";
+  return items.waiting > 0 ? "waiting" : "ready";
+}
+
+/** How many items have their place in the list. */
+export const itemsDone = (items: ItemsSummary): number => items.completed + items.skipped + items.failed;
+
+/** A wide list in words: "412 of 1,180". */
+export const itemsWords = (items: ItemsSummary): string =>
+  `${itemsDone(items).toLocaleString("en")} of ${items.count.toLocaleString("en")}`;
 
 /** The task of each node that matters now: its latest visit. */
 export function latestByNode(fold: RunFold): Record<string, TaskState> {

@@ -11,7 +11,9 @@ export type Measure = (text: string, font: "title" | "class" | "pill") => number
 
 export type Placed = { id: string; x: number; y: number; width: number; height: number };
 export type Routed = { id: string; edge: GraphEdge; points: Point[] };
-export type Layout = { nodes: Placed[]; edges: Routed[]; size: Size };
+/** A place of its own in the drawing: what takes back, or what a node laid into the run. */
+export type Frame = { id: string; kind: "compensation" | "plan"; label: string; x: number; y: number } & Size;
+export type Layout = { nodes: Placed[]; edges: Routed[]; size: Size; frames: Frame[] };
 
 export const STRIP_HEIGHT = 52;
 const clamp = (value: number, low: number, high: number): number => Math.min(high, Math.max(low, value));
@@ -41,8 +43,11 @@ export function sizeOf(
   const along = direction === "right" && pills.length > 0 ? (pills.length + 1) * 24 : 0;
   if (density === "compact") {
     const width = 72 + Math.max(measure(node.id, "title") * 0.93 + (loops ? 22 : 0), measure(node.class, "class") + 34);
+    // Beside the class there is room for how far a list is, and how many of it failed.
+    const most = node.for_each ? 236 : 184;
+    const wanted = node.for_each ? width + 100 : width;
     return {
-      width: Math.ceil(clamp(Math.max(width, across), 160, Math.max(184, across))),
+      width: Math.ceil(clamp(Math.max(wanted, across), node.for_each ? 200 : 160, Math.max(most, across))),
       height: Math.max(48, along),
     };
   }
@@ -83,12 +88,70 @@ function gapRight(edges: readonly GraphEdge[], measure: Measure): number {
   return Math.ceil(Math.max(44, edges.some((edge) => edge.kind === "error") ? 104 : 0, ...labels));
 }
 
-export function toEngine(
-  graph: Graph,
-  options: { direction: Direction; density: Density; measure: Measure },
-): EngineGraph {
+export type Drawn = { direction: Direction; density: Density; measure: Measure };
+
+/** Compensation nodes: they stand apart from the flow, and no track leads to them. */
+export function nodesApart(graph: Graph): Set<string> {
+  const targets = new Set(graph.edges.filter((edge) => edge.kind === "compensate").map((edge) => edge.target));
+  for (const edge of graph.edges) if (edge.kind !== "compensate") targets.delete(edge.target);
+  return targets;
+}
+
+const APART = { gap: 36, from: 48, pad: 16, head: 38 };
+
+/** Lay what stands apart beside the flow: in rows below it where it runs to the right, else in a column beside it. */
+export function withApart(layout: Layout, graph: Graph, options: Drawn): Layout {
+  const apart = nodesApart(graph);
+  if (apart.size === 0) return layout;
+  const right = options.direction === "right";
+  const { gap, from, pad, head } = APART;
+  const [left, top] = right ? [pad, layout.size.height + from + head] : [layout.size.width + from + pad, pad + head];
+  const most = right ? Math.max(720, layout.size.width) : Math.max(480, layout.size.height);
+  const nodes: Placed[] = [];
+  let [x, y, line, wide, high] = [left, top, 0, 0, 0];
+  for (const node of graph.nodes) {
+    if (!apart.has(node.id)) continue;
+    const size = sizeOf(node, [], options);
+    if (right ? x > left && x + size.width > most : y > top && y + size.height > most) {
+      if (right) [x, y] = [left, y + line + gap];
+      else [x, y] = [x + line + gap, top];
+      line = 0;
+    }
+    nodes.push({ id: node.id, x, y, ...size });
+    line = Math.max(line, right ? size.height : size.width);
+    wide = Math.max(wide, x + size.width);
+    high = Math.max(high, y + size.height);
+    if (right) x += size.width + gap;
+    else y += size.height + gap;
+  }
+  const frame: Frame = {
+    id: "compensation",
+    kind: "compensation",
+    label: "Takes back, newest first, if the run fails or is cancelled",
+    x: left - pad,
+    y: top - pad - head,
+    width: wide - left + 2 * pad,
+    height: high - top + 2 * pad + head,
+  };
+  frame.width = Math.max(frame.width, options.measure(frame.label, "class") + 2 * pad);
+  return {
+    nodes: [...layout.nodes, ...nodes],
+    edges: layout.edges,
+    frames: [...layout.frames, frame],
+    size: {
+      width: Math.max(layout.size.width, frame.x + frame.width),
+      height: Math.max(layout.size.height, frame.y + frame.height),
+    },
+  };
+}
+
+export function toEngine(whole: Graph, options: Drawn): EngineGraph {
+  const apart = nodesApart(whole);
+  const graph = { ...whole, nodes: whole.nodes.filter((node) => !apart.has(node.id)) };
   const known = new Set(graph.nodes.map((node) => node.id));
-  const edges = graph.edges.filter((edge) => known.has(edge.source) && known.has(edge.target));
+  const edges = graph.edges.filter(
+    (edge) => edge.kind !== "compensate" && known.has(edge.source) && known.has(edge.target),
+  );
   const outs = new Map<string, GraphEdge[]>();
   for (const edge of edges) outs.set(edge.source, [...(outs.get(edge.source) ?? []), edge]);
   const loops = edges.some((edge) => edge.back);
@@ -163,6 +226,7 @@ export function fromEngine(graph: Graph, answer: EngineAnswer): Layout {
       height: child.height ?? 0,
     })),
     edges,
+    frames: [],
     size: { width: answer.width ?? 0, height: answer.height ?? 0 },
   };
 }

@@ -72,7 +72,7 @@ export const isTerminal = (status: RunStatus): boolean =>
 export function countsSentence(counts: TaskCounts): string {
   const parts: string[] = [];
   const add = (count: number, word: string) => {
-    if (count > 0) parts.push(`${count} ${word}`);
+    if (count > 0) parts.push(`${count.toLocaleString("en")} ${word}`);
   };
   add(counts.completed, "done");
   add(counts.skipped, "skipped");
@@ -81,7 +81,7 @@ export function countsSentence(counts: TaskCounts): string {
   add(counts.waiting, "waiting");
   add(counts.in_doubt, "in doubt");
   add(counts.failed, "failed");
-  add(counts.cancelled, "cancelled");
+  add(counts.cancelled, "withdrawn");
   return parts.join(", ");
 }
 

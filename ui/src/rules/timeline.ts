@@ -1,6 +1,6 @@
 /** When each task worked, waited, failed or paused before a retry; and a time axis that folds long waits. */
 import type { JournalEvent, Json, TaskStatus } from "@/api/types";
-import type { RunFold } from "./fold";
+import { containerOf, isItem, itemsWords, type RunFold, shownStatus, type TaskState } from "./fold";
 import { waitWords } from "./journal";
 import { duration, micros } from "./time";
 
@@ -17,7 +17,14 @@ export type Lane = {
   words: string;
   /** What it waits for now, in words; empty if it does not wait. */
   waits: string;
+  /** Of a `for_each`: when its items were at work, as thin lanes. */
+  items: Segment[][];
 };
+
+/** The lanes of items that one row has room for. */
+const ITEM_LANES = 6;
+/** Bars of items nearer to one another than this share of their time are drawn as one. */
+const ITEM_GAP = 1 / 500;
 
 type Building = Lane & { at: number; waiting: Segment | null };
 
@@ -27,29 +34,45 @@ const record = (value: Json | undefined): Record<string, Json> =>
 /** One lane per task in the order they were scheduled, from the journal; what runs now comes from the fold. */
 export function lanes(events: readonly JournalEvent[], fold: RunFold): Lane[] {
   const byPath = new Map<string, Building>();
+  const open = new Map<string, Building>();
+  const done = new Map<string, Segment[]>();
   for (const event of events) {
     if (!event.path || !event.node) continue;
     const at = micros(event.at);
+    if (isItem(event.path)) {
+      itemEvent(event, at, open, done);
+      continue;
+    }
     let lane = byPath.get(event.path);
     if (!lane) {
-      lane = {
-        path: event.path,
-        node: event.node,
-        status: "ready",
-        from: at,
-        at,
-        segments: [],
-        steps: [],
-        words: "",
-        waits: "",
-        waiting: null,
-      };
+      lane = begun(event.path, event.node, at);
       byPath.set(event.path, lane);
     }
     advance(lane, event, at);
   }
-  return [...byPath.values()].map(({ at, waiting: _w, ...lane }) => {
+  for (const lane of open.values()) {
+    const path = containerOf(lane.path);
+    done.set(path, [...(done.get(path) ?? []), ...lane.segments, ...runsNow(fold.openItems[lane.path], lane.at)]);
+  }
+  for (const [path, segments] of done) {
+    const lane = byPath.get(path) ?? (fold.tasks[path] ? fromTask(fold.tasks[path]) : null);
+    if (!lane) continue;
+    lane.items = thinLanes(segments);
+    byPath.set(path, lane);
+  }
+  return inOrder(byPath, fold).map(({ at, waiting: _w, ...lane }) => {
     const task = fold.tasks[lane.path];
+    if (task?.items) {
+      // What the task itself did is to wait for its items: these are drawn in its place.
+      const words = itemLaneWords(task);
+      return {
+        ...lane,
+        segments: lane.items.length > 0 ? [] : lane.segments,
+        status: shownStatus(task, fold),
+        waits: "",
+        words,
+      };
+    }
     const status = task?.status ?? "ready";
     if (status === "running") {
       lane.segments.push({ kind: "work", from: Math.max(at, task?.startedAt ? micros(task.startedAt) : at), to: null });
@@ -64,6 +87,92 @@ export function lanes(events: readonly JournalEvent[], fold: RunFold): Lane[] {
     const waits = status === "waiting" ? lane.waits || "waits for its next try" : "";
     return { ...lane, status, waits, words: laneWords({ ...lane, status }) };
   });
+}
+
+const begun = (path: string, node: string, at: number): Building => ({
+  path,
+  node,
+  status: "ready",
+  from: at,
+  at,
+  segments: [],
+  steps: [],
+  words: "",
+  waits: "",
+  items: [],
+  waiting: null,
+});
+
+/** A lane of a task whose events aren't here: what the list of tasks knows of it. */
+function fromTask(task: TaskState): Building {
+  const at = micros(task.startedAt ?? task.scheduledAt ?? "");
+  const lane = begun(task.path, task.node, Number.isFinite(at) ? at : 0);
+  if (task.startedAt && task.finishedAt) {
+    const kind = task.status === "failed" ? "failed" : "work";
+    lane.segments.push({ kind, from: micros(task.startedAt), to: micros(task.finishedAt) });
+    lane.at = micros(task.finishedAt);
+  }
+  return lane;
+}
+
+/** Lanes in the order of their scheduling; where the journal isn't whole, with the tasks that only the list knows. */
+function inOrder(byPath: ReadonlyMap<string, Building>, fold: RunFold): Building[] {
+  if (!fold.partial) return [...byPath.values()];
+  return fold.order.flatMap((path) => {
+    const task = fold.tasks[path];
+    return byPath.get(path) ?? (task ? fromTask(task) : []);
+  });
+}
+
+const runsNow = (task: TaskState | undefined, at: number): Segment[] =>
+  task?.status === "running"
+    ? [{ kind: "work", from: Math.max(at, task.startedAt ? micros(task.startedAt) : at), to: null }]
+    : [];
+
+function itemEvent(event: JournalEvent, at: number, open: Map<string, Building>, done: Map<string, Segment[]>): void {
+  const path = event.path as string;
+  const lane = open.get(path) ?? begun(path, event.node as string, at);
+  open.set(path, lane);
+  advance(lane, event, at);
+  const ended =
+    /^task_(completed|skipped|cancelled)$/.test(event.kind) ||
+    (event.kind === "task_failed" && typeof event.retry_us !== "number");
+  if (!ended) return;
+  open.delete(path);
+  const container = containerOf(path);
+  const segments = done.get(container);
+  if (segments) segments.push(...lane.segments);
+  else done.set(container, [...lane.segments]);
+}
+
+/** Bars that overlap lie in lanes of their own, as long as there are some; neighbours of one kind grow together. */
+export function thinLanes(segments: readonly Segment[]): Segment[][] {
+  const sorted = [...segments].sort((a, b) => a.from - b.from);
+  const [first, last] = [sorted[0], Math.max(...sorted.slice(-1000).map((one) => one.to ?? one.from))];
+  const gap = first ? (last - first.from) * ITEM_GAP : 0;
+  const rows: { end: number; bars: Segment[] }[] = [];
+  for (const one of sorted) {
+    let row = rows.find((free) => free.end <= one.from);
+    if (!row && rows.length < ITEM_LANES) {
+      row = { end: 0, bars: [] };
+      rows.push(row);
+    }
+    row ??= rows.reduce((a, b) => (b.end < a.end ? b : a));
+    const before = row.bars.at(-1);
+    const joins = before && before.kind === one.kind && before.to !== null && one.to !== null;
+    if (joins && one.from - (before.to ?? 0) <= gap) before.to = Math.max(before.to ?? 0, one.to ?? 0);
+    else row.bars.push({ ...one });
+    row.end = one.to ?? Number.POSITIVE_INFINITY;
+  }
+  return rows.map((row) => row.bars);
+}
+
+function itemLaneWords(task: TaskState): string {
+  const { items } = task;
+  if (!items) return "";
+  const took = task.startedAt && task.finishedAt ? duration(micros(task.finishedAt) - micros(task.startedAt)) : "";
+  const failed = items.failed > 0 ? `${items.failed.toLocaleString("en")} failed` : "";
+  return [`${itemsWords(items)} items`, failed, took].filter(Boolean).join(" · ");
 }
 
 function advance(lane: Building, event: JournalEvent, at: number): void {
@@ -97,6 +206,11 @@ function advance(lane: Building, event: JournalEvent, at: number): void {
       close();
       begin("doubt");
       break;
+    case "items_started":
+      close();
+      if (at > lane.at) lane.segments.push({ kind: "work", from: lane.at, to: at });
+      begin("wait");
+      break;
     case "task_resumed":
     case "task_resolved":
     case "task_cancelled":
@@ -120,13 +234,14 @@ function advance(lane: Building, event: JournalEvent, at: number): void {
   lane.at = at;
 }
 
-function laneWords(lane: Omit<Lane, "words" | "waits">): string {
+function laneWords(lane: Omit<Lane, "words" | "waits" | "items">): string {
   const sum = (kind: SegmentKind) =>
     lane.segments.reduce((total, one) => total + (one.kind === kind && one.to !== null ? one.to - one.from : 0), 0);
   const failed = lane.segments.filter((one) => one.kind === "failed").length;
   const parts: string[] = [];
   if (lane.status === "in_doubt") parts.push("in doubt");
-  else if (lane.status === "skipped" || lane.status === "cancelled" || lane.status === "ready") parts.push(lane.status);
+  else if (lane.status === "cancelled") parts.push("withdrawn");
+  else if (lane.status === "skipped" || lane.status === "ready") parts.push(lane.status);
   if (failed > 0) parts.push(failed === 1 ? "1 try failed" : `${failed} tries failed`);
   const [work, wait] = [sum("work"), sum("wait")];
   if (lane.status === "completed" && lane.segments.length > 0) parts.push(duration(work));
@@ -187,7 +302,8 @@ function place(pieces: readonly Piece[], moment: number): number {
 /** Where nothing works: the times outside every work, failed and step segment, trimmed so that their ends stay visible. */
 function quietGaps(all: readonly Lane[], start: number, stop: number): { from: number; to: number }[] {
   const busy = all
-    .flatMap((lane) => lane.segments.filter((one) => one.kind === "work" || one.kind === "failed"))
+    .flatMap((lane) => [...lane.segments, ...lane.items.flat()])
+    .filter((one) => one.kind === "work" || one.kind === "failed")
     .map((one) => ({ from: one.from, to: one.to ?? stop }))
     .sort((a, b) => a.from - b.from);
   const gaps: { from: number; to: number }[] = [];

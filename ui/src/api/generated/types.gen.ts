@@ -1888,6 +1888,18 @@ export type Task = {
      */
     output_bytes: number | null;
     /**
+     * Reason
+     *
+     * Why it was skipped or withdrawn, or why nobody knows how it ended.
+     */
+    reason: string | null;
+    /**
+     * From Parent
+     *
+     * Of a fork: whether this is the parent's, and shared.
+     */
+    from_parent: boolean;
+    /**
      * Compensates
      *
      * Path of the task that this one takes back.
@@ -2026,6 +2038,18 @@ export type TaskDetail = {
      * Output Bytes
      */
     output_bytes: number | null;
+    /**
+     * Reason
+     *
+     * Why it was skipped or withdrawn, or why nobody knows how it ended.
+     */
+    reason: string | null;
+    /**
+     * From Parent
+     *
+     * Of a fork: whether this is the parent's, and shared.
+     */
+    from_parent: boolean;
     /**
      * Compensates
      *

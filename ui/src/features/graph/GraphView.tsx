@@ -11,17 +11,18 @@ import {
 import "@xyflow/react/dist/base.css";
 import { useElementSize } from "@mantine/hooks";
 import { type ReactNode, useCallback, useEffect, useMemo, useRef, useState } from "react";
-import type { Graph, NodeClass } from "@/api/types";
+import type { Graph, NodeClass, WaitingJoin } from "@/api/types";
 import { Icon, type IconName, isIconName } from "@/design/icons";
 import { EDGE_ORDER, edgeLook, iconOf, LIVE_EDGES_MAX, nodeLooks } from "@/rules/drawing";
 import type { RunFold } from "@/rules/fold";
 import { type Direction, directionFor, isPill } from "@/rules/layout";
 import "./graph.css";
+import { FrameBox, type FrameNode } from "./FrameBox";
 import { type CardNode, NodeCard, type Port } from "./NodeCard";
 import { type Track, TrackEdge } from "./TrackEdge";
 import { type LayoutState, useLayout } from "./useLayout";
 
-const nodeTypes = { card: NodeCard };
+const nodeTypes = { card: NodeCard, frame: FrameBox };
 const edgeTypes = { track: TrackEdge };
 
 type Props = {
@@ -31,6 +32,7 @@ type Props = {
   selected: string | null;
   onSelect: (node: string | null) => void;
   faulty?: ReadonlySet<string>;
+  joins?: Readonly<Record<string, WaitingJoin>>;
   children?: ReactNode;
 };
 
@@ -65,6 +67,7 @@ function Canvas({
   selected,
   onSelect,
   faulty,
+  joins,
   pane,
   onTurn,
 }: Props & { state: LayoutState; pane: string; onTurn: () => void }) {
@@ -87,10 +90,10 @@ function Canvas({
     if (!touched.current) requestAnimationFrame(fitAll);
   }, [layoutKey, pane, fitAll]);
   const pick = useCallback((node: string) => onSelect(node), [onSelect]);
-  const { nodes, edges } = useDrawing({ state, fold, classes, selected, faulty, pick });
+  const { nodes, edges } = useDrawing({ state, fold, classes, selected, faulty, joins, pick });
   const moving = edges.filter((edge) => edge.data?.look === "live").length <= LIVE_EDGES_MAX;
   return (
-    <ReactFlow<CardNode, Track>
+    <ReactFlow<CardNode | FrameNode, Track>
       nodes={nodes}
       edges={edges}
       nodeTypes={nodeTypes}
@@ -182,6 +185,7 @@ function useDrawing({
   classes,
   selected,
   faulty,
+  joins,
   pick,
 }: {
   state: LayoutState;
@@ -189,12 +193,13 @@ function useDrawing({
   classes: readonly NodeClass[];
   selected: string | null;
   faulty: ReadonlySet<string> | undefined;
+  joins: Readonly<Record<string, WaitingJoin>> | undefined;
   pick: (node: string) => void;
-}): { nodes: CardNode[]; edges: Track[] } {
+}): { nodes: (CardNode | FrameNode)[]; edges: Track[] } {
   const byClass = useMemo(() => new Map(classes.map((one) => [one.name, one])), [classes]);
   const { layout, graph, density, direction } = state;
   return useMemo(() => {
-    const looks = nodeLooks(graph, fold);
+    const looks = nodeLooks(graph, fold, joins);
     const placed = new Map(layout.nodes.map((one) => [one.id, one]));
     const ports = new Map<string, Port[]>();
     const edges: Track[] = [];
@@ -225,12 +230,20 @@ function useDrawing({
       ports.set(edge.source, list);
     }
     edges.sort((a, b) => EDGE_ORDER[a.data?.look ?? "idle"] - EDGE_ORDER[b.data?.look ?? "idle"]);
-    const nodes: CardNode[] = [];
+    const nodes: (CardNode | FrameNode)[] = layout.frames.map((frame) => ({
+      id: `frame ${frame.id}`,
+      type: "frame",
+      position: { x: frame.x, y: frame.y },
+      width: frame.width,
+      height: frame.height,
+      zIndex: -1,
+      data: frame,
+    }));
     for (const node of graph.nodes) {
       const at = placed.get(node.id);
       const look = looks[node.id];
       if (!at || !look) continue;
-      const outs = graph.edges.filter((edge) => edge.source === node.id);
+      const outs = graph.edges.filter((edge) => edge.source === node.id && edge.kind !== "compensate");
       const declared = byClass.get(node.class) ?? byClass.get(`${node.class}Node`);
       nodes.push({
         id: node.id,
@@ -254,5 +267,5 @@ function useDrawing({
       });
     }
     return { nodes, edges };
-  }, [layout, graph, density, direction, fold, byClass, faulty, selected, pick]);
+  }, [layout, graph, density, direction, fold, byClass, faulty, joins, selected, pick]);
 }

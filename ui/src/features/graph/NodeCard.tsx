@@ -6,6 +6,7 @@ import { Icon, type IconName } from "@/design/icons";
 import { StatusIcon } from "@/design/status";
 import { useNow } from "@/design/useNow";
 import { type EdgeLook, middleCut, type NodeLook, STATUS_CLASS } from "@/rules/drawing";
+import { itemsDone, itemsWords } from "@/rules/fold";
 import type { Density, Direction } from "@/rules/layout";
 import { taskLook } from "@/rules/status";
 import { clock, duration, micros } from "@/rules/time";
@@ -37,16 +38,18 @@ const LOOK_CLASS: Partial<Record<EdgeLook, string>> = {
 export const NodeCard = memo(function NodeCard({ data }: NodeProps<CardNode>) {
   const { node, look, pill, density, direction, selected } = data;
   const task = look.task;
-  const status = task ? taskLook(task.status) : null;
+  const status = look.status ? taskLook(look.status) : null;
   const round = pill && density === "compact" && direction === "right";
   const classes = ["node"];
   if (pill) classes.push(round ? "pill round" : "pill");
   if (density === "compact") classes.push("cmp");
-  if (task) classes.push(STATUS_CLASS[task.status]);
+  if (look.status) classes.push(STATUS_CLASS[look.status]);
+  if (look.undoes.length > 0) classes.push("undo");
   if (look.off) classes.push("off");
   if (data.faulty) classes.push("faulty");
   if (selected) classes.push("sel");
   const spoken = `${node.id}, ${node.class}${status ? `, ${status.word.toLowerCase()}` : look.off ? ", not taken" : ""}`;
+  const items = task?.items ?? null;
   return (
     <>
       <Handle type="target" position={direction === "down" ? Position.Top : Position.Left} className="anchor" />
@@ -59,9 +62,20 @@ export const NodeCard = memo(function NodeCard({ data }: NodeProps<CardNode>) {
         title={round || node.id.length > 30 ? node.id : undefined}
       >
         {pill ? <PillBody data={data} round={round} /> : <CardBody data={data} />}
-        {task?.status === "running" && !pill && <Progress done={task.done} total={task.total} />}
+        {items && look.status !== "completed" ? (
+          <Progress done={itemsDone(items)} total={items.count} />
+        ) : (
+          task?.status === "running" && !pill && <Progress done={task.done} total={task.total} />
+        )}
         {node.decides && density === "regular" && !pill && <Strip data={data} />}
       </button>
+      {look.undoes.length > 0 && (
+        <span className="undoes">
+          {task?.compensates
+            ? `${task.status === "completed" ? "took" : "takes"} back ${task.compensates}`
+            : `takes back ${look.undoes.join(", ")}`}
+        </span>
+      )}
       {data.ports.map((port) =>
         port.label !== null ? (
           <span
@@ -85,8 +99,8 @@ export const NodeCard = memo(function NodeCard({ data }: NodeProps<CardNode>) {
 });
 
 function PillBody({ data, round }: { data: CardData; round: boolean }) {
-  const task = data.look.task;
-  const shape = task ? taskLook(task.status).shape : null;
+  const { task, status } = data.look;
+  const shape = status ? taskLook(status).shape : null;
   if (round) {
     return (
       <span className="hd">
@@ -102,7 +116,7 @@ function PillBody({ data, round }: { data: CardData; round: boolean }) {
     <span className="hd">
       <Icon name={data.icon} size={14} className="i2" />
       <span className="ti t12">{middleCut(data.node.id, 34)}</span>
-      {task && shape && <StatusIcon shape={shape} size={14} label={taskLook(task.status).word} />}
+      {task && status && shape && <StatusIcon shape={shape} size={14} label={taskLook(status).word} />}
     </span>
   );
 }
@@ -119,12 +133,8 @@ function CardBody({ data }: { data: CardData }) {
         <span className="line">
           <span className="ti cut sp">{middleCut(node.id, 34)}</span>
           {look.visits > 1 && <span className="visits num">{look.visits}×</span>}
-          {look.task && (
-            <StatusIcon
-              shape={taskLook(look.task.status).shape}
-              size={small ? 14 : 16}
-              label={taskLook(look.task.status).word}
-            />
+          {look.status && (
+            <StatusIcon shape={taskLook(look.status).shape} size={small ? 14 : 16} label={taskLook(look.status).word} />
           )}
         </span>
         <span className="line">
@@ -140,12 +150,27 @@ function CardBody({ data }: { data: CardData }) {
 function Fact({ data }: { data: CardData }) {
   const { look, node } = data;
   const task = look.task;
+  if (look.join && (!task || look.status === "completed")) {
+    const { has, wants } = look.join;
+    return <span className="du">{wants === null ? `${has} arrived` : `${has} of ${wants}`}</span>;
+  }
   if (!task) {
+    if (look.undoes.length > 0) return look.over ? <span className="du">not needed</span> : null;
     if (look.off) return <span className="du">not taken</span>;
     if (node.decides && data.density === "compact" && data.routes.length > 1)
       return <span className="du">{data.routes.length} routes</span>;
     return null;
   }
+  if (task.items) {
+    const { failed } = task.items;
+    return (
+      <span className="du">
+        {itemsWords(task.items)}
+        {failed > 0 && <span className="c-fail">{` · ${failed.toLocaleString("en")} failed`}</span>}
+      </span>
+    );
+  }
+  if (task.status === "cancelled") return <span className="du">{withdrawnWord(task.withdrawn)}</span>;
   if (task.status === "running") {
     if (task.total !== null) return <span className="du">{`${task.done ?? 0} of ${task.total}`}</span>;
     return task.startedAt ? <Since at={task.startedAt} /> : null;
@@ -155,7 +180,7 @@ function Fact({ data }: { data: CardData }) {
     return task.scheduledAt ? <Since at={task.startedAt ?? task.scheduledAt} /> : null;
   }
   if (task.status === "in_doubt") return <span className="du">asks you</span>;
-  if (task.status === "skipped") return <span className="du">when is false</span>;
+  if (task.status === "skipped") return <span className="du">{task.message ? "skipped" : "when is false"}</span>;
   if (task.status === "failed" || (task.status === "completed" && task.attempt > 1)) {
     return task.attempt > 1 ? (
       <span className="du">
@@ -170,6 +195,10 @@ function Fact({ data }: { data: CardData }) {
   }
   return null;
 }
+
+/** The kernel's reasons in the one word that a card has room for; the panel has the sentence. */
+const withdrawnWord = (reason: string | null): string =>
+  reason && /stopping|failed/.test(reason) ? "stopped" : "withdrawn";
 
 function Since({ at }: { at: string }) {
   const now = useNow(100);

@@ -9,6 +9,7 @@ import {
   type Layout,
   type Measure,
   toEngine,
+  withApart,
 } from "@/rules/layout";
 
 type Engine = { layout: (graph: ReturnType<typeof toEngine>) => Promise<EngineAnswer> };
@@ -43,11 +44,13 @@ export function useLayout(graph: Graph | null, direction: Direction | null): Lay
     if (!graph || !direction) return;
     let current = true;
     const density: Density = direction === "right" ? "compact" : "regular";
+    const options = { direction, density, measure: measureText };
     engine ??= startEngine();
     void engine
-      .then((elk) => elk.layout(toEngine(graph, { direction, density, measure: measureText })))
+      .then((elk) => elk.layout(toEngine(graph, options)))
       .then((answer) => {
-        if (current) setState({ layout: fromEngine(graph, answer), graph, direction, density });
+        const layout = withApart(fromEngine(graph, answer), graph, options);
+        if (current) setState({ layout, graph, direction, density });
       });
     return () => {
       current = false;

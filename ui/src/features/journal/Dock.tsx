@@ -7,6 +7,7 @@ import { recall, remember } from "@/app/theme";
 import { Icon } from "@/design/icons";
 import { JsonView } from "@/design/Json";
 import { useDrag } from "@/design/useDrag";
+import type { RunFold } from "@/rules/fold";
 import "./journal.css";
 import { Journal } from "./Journal";
 import { Outbox } from "./Outbox";
@@ -17,6 +18,8 @@ const NAMES: Record<DockTab, string> = { journal: "Journal", timeline: "Timeline
 type Props = {
   run: Run | RunSummary | null;
   feed: RunFeed;
+  /** What the journal tells, and what else the page knows of the tasks. */
+  fold: RunFold;
   tab: DockTab;
   onTab: (tab: DockTab) => void;
   selected: string | null;
@@ -24,7 +27,7 @@ type Props = {
   fill?: boolean;
 };
 
-export function Dock({ run, feed, tab, onTab, selected, onSelect, fill = false }: Props) {
+export function Dock({ run, feed, fold: known, tab, onTab, selected, onSelect, fill = false }: Props) {
   const [filter, setFilter] = useState("");
   const [followed, setFollowed] = useState(true);
   const [folded, setFolded] = useState(() => !fill && recall("dock.folded") === "yes");
@@ -55,8 +58,8 @@ export function Dock({ run, feed, tab, onTab, selected, onSelect, fill = false }
               }}
             >
               {NAMES[one]}
-              {one === "journal" && feed.events.length > 0 && (
-                <s className="num">{`${feed.events.length.toLocaleString("en")} ${feed.events.length === 1 ? "event" : "events"}`}</s>
+              {one === "journal" && feed.fold.seq > 0 && (
+                <s className="num">{`${feed.fold.seq.toLocaleString("en")} ${feed.fold.seq === 1 ? "event" : "events"}`}</s>
               )}
             </button>
           ))}
@@ -123,7 +126,7 @@ export function Dock({ run, feed, tab, onTab, selected, onSelect, fill = false }
         />
       );
     }
-    if (tab === "timeline") return <Timeline feed={feed} selected={selected} onSelect={onSelect} />;
+    if (tab === "timeline") return <Timeline feed={feed} fold={known} selected={selected} onSelect={onSelect} />;
     if (tab === "outbox") return <Outbox run={run.id} />;
     return <RunOutput run={run} feed={feed} />;
   }

@@ -1,6 +1,7 @@
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { useEffect, useMemo, useRef } from "react";
+import { useEffect, useMemo, useRef, useState } from "react";
 import type { FeedRow, RunFeed } from "@/api/useRunFeed";
+import { sayProblem } from "@/design/toasts";
 import { describe, describeNotice, type JournalWords, matches } from "@/rules/journal";
 import { exact, offset } from "@/rules/time";
 
@@ -29,6 +30,15 @@ export function Journal({ feed, filter, follow, onFollow, selected, onSelect }: 
     paddingStart: 6,
     paddingEnd: 6,
   });
+  const [reading, setReading] = useState(false);
+  const readMore = () => {
+    setReading(true);
+    onFollow(false);
+    feed
+      .readMore()
+      .catch(sayProblem)
+      .finally(() => setReading(false));
+  };
   const start = feed.fold.startedAt ?? feed.events[0]?.at ?? "";
   useEffect(() => {
     if (follow && rows.length > 0) virtual.scrollToIndex(rows.length - 1, { align: "end" });
@@ -44,6 +54,14 @@ export function Journal({ feed, filter, follow, onFollow, selected, onSelect }: 
         if (event.deltaY < 0 && follow) onFollow(false);
       }}
     >
+      {feed.unread > 0 && (
+        <div className="jl-more t12 i2">
+          <span className="num">{`Events 1 to ${feed.unread.toLocaleString("en")} are not shown.`}</span>
+          <button type="button" className="btn xs" disabled={reading} onClick={readMore}>
+            Show 500 earlier events
+          </button>
+        </div>
+      )}
       {rows.length === 0 && (
         <p className="empty">{filter ? "No event of this kind or node." : "No event has been recorded yet."}</p>
       )}

@@ -1,21 +1,23 @@
-import { useMemo, useState } from "react";
+import { useVirtualizer } from "@tanstack/react-virtual";
+import { useEffect, useMemo, useRef, useState } from "react";
 import type { RunFeed } from "@/api/useRunFeed";
 import { StatusIcon } from "@/design/status";
 import { useMedia } from "@/design/useMedia";
 import { useNow } from "@/design/useNow";
-import { isOpen } from "@/rules/fold";
+import { isOpen, type RunFold } from "@/rules/fold";
 import { taskLook } from "@/rules/status";
 import { axisMark, axisStep, duration, micros } from "@/rules/time";
 import { type Lane, lanes, type Scale, timeScale } from "@/rules/timeline";
 
-type Props = { feed: RunFeed; selected: string | null; onSelect: (node: string | null) => void };
+type Props = { feed: RunFeed; fold: RunFold; selected: string | null; onSelect: (node: string | null) => void };
 
 const percent = (share: number): string => `${(share * 100).toFixed(3)}%`;
 /** The right of the axis stays free for the words of the last bars. */
 const DRAWN = 0.86;
+const [ROW, STEP_ROW, AXIS] = [34, 24, 24];
 
-export function Timeline({ feed, selected, onSelect }: Props) {
-  const { fold, events } = feed;
+export function Timeline({ feed, fold, selected, onSelect }: Props) {
+  const { events } = feed;
   const [unfolded, setUnfolded] = useState<ReadonlySet<number>>(new Set());
   const most = useMedia("(max-width: 640px)") ? 3 : 9;
   const over = fold.ended !== null;
@@ -24,24 +26,46 @@ export function Timeline({ feed, selected, onSelect }: Props) {
   const start = fold.startedAt ? micros(fold.startedAt) : (all[0]?.from ?? 0);
   const end = fold.finishedAt ? micros(fold.finishedAt) : Math.max(now * 1000, start + 1);
   const scale = useMemo(() => timeScale(all, start, end, unfolded), [all, start, end, unfolded]);
+  const scroller = useRef<HTMLElement>(null);
+  const rows = useMemo(() => rowsOf(all, selected), [all, selected]);
+  const virtual = useVirtualizer({
+    count: rows.length,
+    getScrollElement: () => scroller.current,
+    estimateSize: (index) => (rows[index]?.step ? STEP_ROW : ROW),
+    getItemKey: (index) => rows[index]?.key ?? index,
+    scrollMargin: AXIS,
+    overscan: 8,
+  });
+  // biome-ignore lint/correctness/useExhaustiveDependencies: which rows are steps changes their heights.
+  useEffect(() => virtual.measure(), [rows.length, selected]);
+  const open = !over && all.some((lane) => isOpen(lane.status));
   if (all.length === 0) return <p className="empty">No task has been scheduled yet.</p>;
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, and the keyboard must reach it.
-    <section className="tl scroll" aria-label="Timeline" tabIndex={0}>
+    <section className="tl scroll" aria-label="Timeline" tabIndex={0} ref={scroller}>
       <Axis scale={scale} start={start} most={most} onUnfold={(from) => setUnfolded(new Set([...unfolded, from]))} />
-      <div className="tw">
+      <div className="tw" style={{ minHeight: virtual.getTotalSize() }}>
         <Grid scale={scale} start={start} most={most} />
-        {all.map((lane) => (
-          <LaneRow
-            key={lane.path}
-            lane={lane}
-            scale={scale}
-            end={end}
-            selected={lane.node === selected}
-            onSelect={onSelect}
-          />
-        ))}
-        {!over && all.some((lane) => isOpen(lane.status)) && (
+        {virtual.getVirtualItems().map((item) => {
+          const row = rows[item.index];
+          if (!row) return null;
+          return (
+            <div key={row.key} className="tr-at" style={{ transform: `translateY(${item.start - AXIS}px)` }}>
+              {row.step ? (
+                <StepRow step={row.step} scale={scale} />
+              ) : (
+                <LaneRow
+                  lane={row.lane}
+                  scale={scale}
+                  end={end}
+                  selected={row.lane.node === selected}
+                  onSelect={onSelect}
+                />
+              )}
+            </div>
+          );
+        })}
+        {open && (
           <em style={{ left: `calc(176px + (100% - 176px) * ${scale.at(end) * DRAWN})` }}>
             <q>now</q>
           </em>
@@ -49,6 +73,16 @@ export function Timeline({ feed, selected, onSelect }: Props) {
       </div>
     </section>
   );
+}
+
+type TimelineRow = { key: string; lane: Lane; step: Lane["steps"][number] | null };
+
+/** What is drawn below one another: each task, and under those of the selected node their steps. */
+function rowsOf(all: readonly Lane[], selected: string | null): TimelineRow[] {
+  return all.flatMap((lane) => [
+    { key: lane.path, lane, step: null },
+    ...(lane.node === selected ? lane.steps.map((step, i) => ({ key: `${lane.path} ${i}`, lane, step })) : []),
+  ]);
 }
 
 function marks(scale: Scale, start: number, most: number): { at: number; x: number }[] {
@@ -121,7 +155,10 @@ function LaneRow({
   onSelect: (node: string | null) => void;
 }) {
   const look = taskLook(lane.status);
-  const last = lane.segments.reduce((far, one) => Math.max(far, scale.at(one.to ?? end)), scale.at(lane.from));
+  const last = [...lane.segments, ...lane.items.flat()].reduce(
+    (far, one) => Math.max(far, scale.at(one.to ?? end)),
+    scale.at(lane.from),
+  );
   return (
     <>
       <button type="button" className={selected ? "tr sel" : "tr"} onClick={() => onSelect(lane.node)}>
@@ -130,6 +167,7 @@ function LaneRow({
           <span className="cut m">{lane.path}</span>
         </span>
         <span className="tk">
+          <ItemBars lane={lane} scale={scale} end={end} />
           {lane.segments.map((one) => {
             const [x0, x1] = [scale.at(one.from), scale.at(one.to ?? end)];
             return (
@@ -169,26 +207,51 @@ function LaneRow({
           </span>
         </span>
       </button>
-      {selected &&
-        lane.steps.map((step) => (
-          <div className="tr sb" key={`${step.name}${step.from}`}>
-            <span className="tn">
-              <span className="cut i2">{step.name}</span>
-            </span>
-            <span className="tk">
-              <i
-                className={`tb ${step.failed ? "failed" : "work"}`}
-                style={{
-                  left: percent(scale.at(step.from) * DRAWN),
-                  width: `max(3px, ${percent((scale.at(step.to) - scale.at(step.from)) * DRAWN)})`,
-                }}
-              />
-              <span className="tt" style={{ left: `calc(${percent(scale.at(step.to) * DRAWN)} + 8px)` }}>
-                {duration(step.to - step.from)}
-              </span>
-            </span>
-          </div>
-        ))}
     </>
+  );
+}
+
+function StepRow({ step, scale }: { step: Lane["steps"][number]; scale: Scale }) {
+  return (
+    <div className="tr sb">
+      <span className="tn">
+        <span className="cut i2">{step.name}</span>
+      </span>
+      <span className="tk">
+        <i
+          className={`tb ${step.failed ? "failed" : "work"}`}
+          style={{
+            left: percent(scale.at(step.from) * DRAWN),
+            width: `max(3px, ${percent((scale.at(step.to) - scale.at(step.from)) * DRAWN)})`,
+          }}
+        />
+        <span className="tt" style={{ left: `calc(${percent(scale.at(step.to) * DRAWN)} + 8px)` }}>
+          {duration(step.to - step.from)}
+        </span>
+      </span>
+    </div>
+  );
+}
+
+/** Items at once, as thin parallel bars. */
+function ItemBars({ lane, scale, end }: { lane: Lane; scale: Scale; end: number }) {
+  const high = Math.max(2, Math.min(5, Math.floor(22 / Math.max(1, lane.items.length)) - 1));
+  const top = (34 - lane.items.length * (high + 1)) / 2;
+  return lane.items.map((bars, row) =>
+    bars.map((one) => {
+      const [x0, x1] = [scale.at(one.from), scale.at(one.to ?? end)];
+      return (
+        <i
+          key={`${row} ${one.from}`}
+          className={`tb thin ${one.kind}${one.kind === "wait" ? " hatch-wait" : ""}${one.to === null ? " now" : ""}`}
+          style={{
+            left: percent(x0 * DRAWN),
+            width: `max(2px, ${percent((x1 - x0) * DRAWN)})`,
+            top: top + row * (high + 1),
+            height: high,
+          }}
+        />
+      );
+    }),
   );
 }

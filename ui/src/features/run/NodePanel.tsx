@@ -1,6 +1,7 @@
 /** What one node of a run did: its decision, input, output, logs, attempts and settings. */
 import { useQuery } from "@tanstack/react-query";
-import { type ReactNode, useState } from "react";
+import { Link } from "@tanstack/react-router";
+import { type ReactNode, useMemo } from "react";
 import { taskQuery } from "@/api/queries";
 import type { GraphNode, NodeClass, RunError, Task, TaskDetail } from "@/api/types";
 import { Problem } from "@/app/errors";
@@ -11,14 +12,17 @@ import { Prose } from "@/design/Prose";
 import { StatusIcon, TaskStatusText } from "@/design/status";
 import { useDrag } from "@/design/useDrag";
 import { iconOf } from "@/rules/drawing";
-import type { TaskState } from "@/rules/fold";
+import { containerOf, isItem, itemsWords, stateOf, type TaskState } from "@/rules/fold";
+import { runLook, shortId } from "@/rules/status";
 import { clock, duration, exact, localTimes, micros } from "@/rules/time";
 import type { useRunActions } from "./actions";
 import { DecisionView } from "./DecisionView";
+import { ItemsView } from "./ItemsView";
 import type { RunView } from "./useRunView";
 import "./run.css";
 
 const NAMES: Record<PanelTab, string> = {
+  items: "Items",
   decision: "Decision",
   input: "Input",
   output: "Output",
@@ -32,20 +36,32 @@ type Props = {
   node: string;
   tab: PanelTab | undefined;
   onTab: (tab: PanelTab) => void;
+  /** The task that is shown: a visit, or an item of one; null: the latest visit. */
+  path: string | null;
+  onPath: (path: string | null, tab?: PanelTab) => void;
   onClose: () => void;
   actions: ReturnType<typeof useRunActions>;
 };
 
-export function NodePanel({ view, node: id, tab, onTab, onClose, actions }: Props) {
+export function NodePanel({ view, node: id, tab, onTab, path, onPath, onClose, actions }: Props) {
   const { run, graph, fold, classes } = view;
   const { size, handle } = useDrag({ name: "panel", initial: 384, least: 300, most: 720, edge: "left" });
-  const visits = fold.order.flatMap((path) => (fold.tasks[path]?.node === id ? [fold.tasks[path]] : []));
-  const [chosen, setChosen] = useState<string | null>(null);
-  const task = visits.find((one) => one.path === chosen) ?? visits.at(-1) ?? null;
+  const visits = useMemo(
+    () => fold.order.flatMap((one) => (fold.tasks[one]?.node === id ? [fold.tasks[one]] : [])),
+    [fold, id],
+  );
+  const item = path !== null && isItem(path) ? path : null;
+  const wanted = item ? containerOf(item) : path;
+  const visit = visits.find((one) => one.path === wanted) ?? visits.at(-1) ?? null;
+  const listed = useItem(run?.id ?? null, item);
+  const task = item ? (fold.openItems[item] ?? listed) : visit;
   const node = graph?.nodes.find((one) => one.id === id) ?? null;
   const declared = classes.find((one) => one.name === node?.class || one.name === `${node?.class}Node`) ?? null;
   const decides = node?.decides || task?.decision !== null;
-  const tabs = PANEL_TABS.filter((one) => one !== "decision" || (task ? decides : node?.decides));
+  const tabs = PANEL_TABS.filter((one) => {
+    if (one === "items") return task?.items !== null && task?.items !== undefined;
+    return one !== "decision" || (task ? decides : node?.decides);
+  });
   const shown = tab && tabs.includes(tab) ? tab : defaultTab(task, Boolean(node?.decides));
   const icon = iconOf(declared?.icon, node?.class ?? "", isIconName) as IconName;
   return (
@@ -62,6 +78,7 @@ export function NodePanel({ view, node: id, tab, onTab, onClose, actions }: Prop
           <div className="t11 i3 cut">
             {node?.class ?? "not in this version"}
             {task && task.attempt > 1 ? ` · attempt ${task.attempt}` : ""}
+            {task?.items ? ` · ${itemsWords(task.items)} items` : ""}
           </div>
         </div>
         <CopyButton text={task?.path ?? id} label="Copy the path of the task" />
@@ -72,14 +89,32 @@ export function NodePanel({ view, node: id, tab, onTab, onClose, actions }: Prop
       {visits.length > 1 && (
         <label className="visit">
           <span className="t12 i2">Visit</span>
-          <select className="in" value={task?.path ?? ""} onChange={(event) => setChosen(event.target.value)}>
-            {visits.map((one) => (
+          <select
+            className="in"
+            value={visit?.path ?? ""}
+            onChange={(event) => onPath(event.target.value === visits.at(-1)?.path ? null : event.target.value)}
+          >
+            {visits.length > VISITS_MAX && !visits.slice(-VISITS_MAX).includes(visit as TaskState) && visit && (
+              <option value={visit.path}>{visit.path}</option>
+            )}
+            {visits.slice(-VISITS_MAX).map((one) => (
               <option key={one.path} value={one.path}>
                 {one.path}
               </option>
             ))}
           </select>
+          {visits.length > VISITS_MAX && <span className="t11 i3 nw">{`the last ${VISITS_MAX}`}</span>}
         </label>
+      )}
+      {item && (
+        <div className="visit">
+          <button type="button" className="btn xs" onClick={() => onPath(containerOf(item), "items")}>
+            <Icon name="cl" size={12} />
+            All items
+          </button>
+          <span className="mono t12 cut">{item}</span>
+          {task && <TaskStatusText status={task.status} />}
+        </div>
       )}
       <div className="tabs panel-tabs" role="tablist" aria-label={`About ${id}`}>
         {tabs.map((one) => (
@@ -102,6 +137,7 @@ export function NodePanel({ view, node: id, tab, onTab, onClose, actions }: Prop
             <div className="sp">
               <div className="m">{task.path} is in doubt</div>
               <div className="t12 i2">{task.message ?? "Nobody knows how its last attempt ended."}</div>
+              {run && <LateResult runId={run.id} path={task.path} />}
             </div>
             <button type="button" className="btn sm" onClick={() => actions.ask({ what: "resolve", path: task.path })}>
               Resolve…
@@ -109,12 +145,14 @@ export function NodePanel({ view, node: id, tab, onTab, onClose, actions }: Prop
           </div>
         )}
         {task?.error && task.status !== "completed" && <ErrorBox error={task.error} task={task} />}
+        {task && <Relations view={view} task={task} node={id} onPath={onPath} />}
         {run && task ? (
           <Loaded
             key={task.path}
             runId={run.id}
             task={task}
             tab={shown}
+            onPath={onPath}
             view={view}
             declared={declared}
             node={node}
@@ -128,8 +166,102 @@ export function NodePanel({ view, node: id, tab, onTab, onClose, actions }: Prop
   );
 }
 
+const VISITS_MAX = 200;
+
+/** An item that isn't open, as the server has it. */
+function useItem(runId: string | null, path: string | null): TaskState | null {
+  const answer = useQuery({ ...taskQuery(runId ?? "", path ?? ""), enabled: runId !== null && path !== null });
+  return useMemo(() => (answer.data ? stateOf(answer.data) : null), [answer.data]);
+}
+
+/** What a worker without a lease had as the result: it decides nothing, and helps who decides. */
+function LateResult({ runId, path }: { runId: string; path: string }) {
+  const detail = useQuery(taskQuery(runId, path)).data;
+  if (!detail || detail.late === null || detail.late === undefined) return null;
+  return (
+    <div className="late-result">
+      <div className="t12 i2">This result came too late. It decides nothing.</div>
+      <JsonView value={detail.late} label="Late result" />
+    </div>
+  );
+}
+
+/** Whom this task takes back, who took it back, why it was withdrawn, and the runs that it started. */
+function Relations({
+  view,
+  task,
+  node,
+  onPath,
+}: {
+  view: RunView;
+  task: TaskState;
+  node: string;
+  onPath: Props["onPath"];
+}) {
+  const undo = view.fold.order.find((path) => view.fold.tasks[path]?.compensates === task.path);
+  const children = view.children.filter((child) => child.parent?.path === task.path);
+  const takesBack = view.graph?.edges.filter((edge) => edge.kind === "compensate") ?? [];
+  const undoes = takesBack.filter((edge) => edge.target === node).map((edge) => edge.source);
+  const undoneBy = takesBack.find((edge) => edge.source === node)?.target;
+  const lines: ReactNode[] = [];
+  if (task.status === "cancelled")
+    lines.push(
+      <span key="withdrawn">
+        Withdrawn, not failed: <Prose text={task.withdrawn ?? ""} />
+      </span>,
+    );
+  if (task.compensates)
+    lines.push(
+      <span key="compensates">
+        {"Takes back what "}
+        <PathButton path={task.compensates} onPath={onPath} />
+        {" did"}
+      </span>,
+    );
+  else if (undoes.length > 0) lines.push(<span key="undoes">{`Takes back what ${undoes.join(", ")} did`}</span>);
+  if (undo)
+    lines.push(
+      <span key="undo">
+        {"Taken back by "}
+        <PathButton path={undo} onPath={onPath} />
+      </span>,
+    );
+  else if (undoneBy) lines.push(<span key="undoneBy">{`${undoneBy} takes it back if the run ends badly`}</span>);
+  for (const child of children) {
+    lines.push(
+      <span key={child.id} className="row">
+        <StatusIcon shape={runLook(child.status).shape} size={14} label={runLook(child.status).word} />
+        <span>
+          Started{" "}
+          <Link to="/runs/$id" params={{ id: child.id }}>
+            {`run ${shortId(child.id)}`}
+          </Link>
+          {` of ${child.workflow}`}
+        </span>
+      </span>,
+    );
+  }
+  if (lines.length === 0) return null;
+  return (
+    <ul className="relations t12 i2">
+      {lines.map((line, i) => (
+        <li key={i}>{line}</li>
+      ))}
+    </ul>
+  );
+}
+
+function PathButton({ path, onPath }: { path: string; onPath: Props["onPath"] }) {
+  return (
+    <button type="button" className="linkish b" onClick={() => onPath(path)}>
+      {path}
+    </button>
+  );
+}
+
 function defaultTab(task: TaskState | null, decides: boolean): PanelTab {
   if (!task) return "settings";
+  if (task.items) return "items";
   if (decides && task.decision) return "decision";
   if (task.status === "failed" || task.status === "in_doubt") return "attempts";
   return task.status === "completed" ? "output" : "input";
@@ -186,10 +318,12 @@ function Loaded({
   declared,
   node,
   actions,
+  onPath,
 }: {
   runId: string;
   task: TaskState;
   tab: PanelTab;
+  onPath: Props["onPath"];
   view: RunView;
   declared: NodeClass | null;
   node: GraphNode | null;
@@ -206,6 +340,10 @@ function Loaded({
   }
   const decision = task.decision ?? detail?.decision ?? null;
   switch (tab) {
+    case "items":
+      return task.items ? (
+        <ItemsView runId={runId} path={task.path} items={task.items} onOpen={(one) => onPath(one)} />
+      ) : null;
     case "decision":
       return decision ? (
         <DecisionView

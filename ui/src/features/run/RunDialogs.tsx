@@ -1,12 +1,15 @@
-import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, type ReactNode, useId, useState } from "react";
 import { api } from "@/api/calls";
+import { taskQuery } from "@/api/queries";
 import type { Json, Run } from "@/api/types";
 import { Dialog } from "@/design/Dialog";
+import { JsonView } from "@/design/Json";
 import { JsonField, readJson } from "@/design/JsonField";
 import { shortId } from "@/rules/status";
 import type { Asking } from "./actions";
 import { ForkDialog } from "./ForkDialog";
+import { RaiseDialog } from "./RaiseDialog";
 import type { RunView } from "./useRunView";
 
 export type Props = { view: RunView; run: Run; asking: Asking; onClose: () => void; onForked: (run: Run) => void };
@@ -15,6 +18,8 @@ export function RunDialogs(props: Props) {
   switch (props.asking.what) {
     case "cancel":
       return <CancelDialog {...props} />;
+    case "raise":
+      return <RaiseDialog {...props} />;
     case "retry":
       return <RetryDialog {...props} />;
     case "fork":
@@ -107,7 +112,10 @@ export function Ask<T>({
 function CancelDialog({ run, view, onClose }: Props) {
   const [reason, setReason] = useState("");
   const id = useId();
-  const running = Object.values(view.fold.tasks).filter((task) => task.status === "running").length;
+  const { tasks, openItems } = view.fold;
+  const running = [...Object.values(tasks), ...Object.values(openItems)].filter(
+    (task) => task.status === "running",
+  ).length;
   return (
     <Ask
       title={`Cancel run ${shortId(run.id)}`}
@@ -209,6 +217,7 @@ function ResolveDialog({ run, path, onClose }: Props & { path: string }) {
   const [output, setOutput] = useState("null");
   const [message, setMessage] = useState("");
   const messageId = useId();
+  const late = useQuery(taskQuery(run.id, path)).data?.late ?? null;
   const parsed = readJson(output);
   const body = (): { action: Action; output?: Json; message?: string } => ({
     action,
@@ -224,6 +233,25 @@ function ResolveDialog({ run, path, onClose }: Props & { path: string }) {
       send={() => api.resolve(run.id, path, body())}
       onClose={onClose}
     >
+      {late !== null && (
+        <div className="ban doubt late-answer">
+          <div className="sp">
+            <div className="m">A result came too late</div>
+            <div className="t12 i2">A worker that had lost its lease reported it. It decides nothing: you do.</div>
+            <JsonView value={late} label="Late result" />
+          </div>
+          <button
+            type="button"
+            className="btn sm"
+            onClick={() => {
+              setAction("done");
+              setOutput(JSON.stringify(late, null, 2));
+            }}
+          >
+            Use it as the output
+          </button>
+        </div>
+      )}
       <fieldset className="choices">
         <legend className="hidden-text">What happened</legend>
         {resolutions.map(([value, label, what]) => (

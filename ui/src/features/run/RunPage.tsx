@@ -1,7 +1,7 @@
 import { Link } from "@tanstack/react-router";
 import { useMemo } from "react";
 import { ApiProblem } from "@/api/client";
-import type { RunSummary } from "@/api/types";
+import type { Run, TaskCounts } from "@/api/types";
 import { Problem } from "@/app/errors";
 import { type PanelTab, runRoute } from "@/app/router";
 import { Icon } from "@/design/icons";
@@ -13,10 +13,12 @@ import { useTitle } from "@/design/useTitle";
 import { GraphView } from "@/features/graph/GraphView";
 import { Dock } from "@/features/journal/Dock";
 import { bannerOf } from "@/rules/banner";
-import type { RunFold } from "@/rules/fold";
+import { containerOf, isOpen, type RunFold } from "@/rules/fold";
 import { countsSentence, isTerminal, shortId } from "@/rules/status";
 import { duration, exact, micros, moment } from "@/rules/time";
 import { RunButtons, useRunActions } from "./actions";
+import { BudgetButton } from "./BudgetBar";
+import { Kin } from "./Kin";
 import { NodePanel } from "./NodePanel";
 import { type RunView, useRunView } from "./useRunView";
 import "./run.css";
@@ -34,7 +36,19 @@ export function RunPage() {
   const interesting = useMemo(() => (phone ? null : nodeOfInterest(fold)), [fold, phone]);
   const selected = search.node === "none" ? null : (search.node ?? interesting);
   const select = (node: string | null) =>
-    void navigate({ search: (before) => ({ ...before, node: node ?? "none", tab: undefined }), replace: true });
+    void navigate({
+      search: (before) => ({ ...before, node: node ?? "none", task: undefined, tab: undefined }),
+      replace: true,
+    });
+  const open = (path: string | null, tab?: PanelTab) =>
+    void navigate({
+      search: (before) => ({
+        ...before,
+        node: (path && nodeOf(fold, path)) ?? selected ?? "none",
+        task: path ?? undefined,
+        tab,
+      }),
+    });
   if (view.error && !run) {
     const missing = view.error instanceof ApiProblem && view.error.status === 404;
     return (
@@ -65,6 +79,7 @@ export function RunPage() {
             </h1>
             <RunChip status={run.status} />
             <RunFacts run={run} fold={fold} />
+            <BudgetButton run={run} onRaise={() => actions.ask({ what: "raise" })} />
             <span className="sp" />
             {Object.entries(run.labels).map(([key, value]) => (
               <Link key={key} to="/runs" search={{ label: [`${key}:${value}`] }} className="lab plain desk">
@@ -77,17 +92,26 @@ export function RunPage() {
           <h1>Run {shortId(id)}</h1>
         )}
       </header>
+      {run && <Kin run={run} view={view} />}
       <div className="run-main">
         <div className="col sp">
           {run && <RunBanner view={view} actions={actions} onNode={select} />}
           <div className="run-graph">
-            <GraphView graph={graph} fold={fold} classes={view.classes} selected={selected} onSelect={select}>
+            <GraphView
+              graph={graph}
+              fold={fold}
+              classes={view.classes}
+              joins={view.joins}
+              selected={selected}
+              onSelect={select}
+            >
               <Legend />
             </GraphView>
           </div>
           <Dock
             run={run}
             feed={feed}
+            fold={fold}
             tab={search.dock ?? "timeline"}
             onTab={(dock) => void navigate({ search: (before) => ({ ...before, dock }) })}
             selected={selected}
@@ -101,6 +125,8 @@ export function RunPage() {
             view={view}
             node={selected}
             tab={search.tab}
+            path={search.task ?? null}
+            onPath={open}
             onTab={(tab: PanelTab) => void navigate({ search: (before) => ({ ...before, node: selected, tab }) })}
             onClose={() => select(null)}
             actions={actions}
@@ -112,64 +138,64 @@ export function RunPage() {
   );
 }
 
+/** The node of a task; of one that isn't here its path says it. */
+const nodeOf = (fold: RunFold, path: string): string =>
+  (fold.tasks[path] ?? fold.tasks[containerOf(path)] ?? fold.openItems[path])?.node ??
+  (path.split(/[@[]/)[0] as string);
+
 /** Whom a person wants to see first: the root failure, else who is in doubt, else who decided. */
 function nodeOfInterest(fold: RunFold): string | null {
   const all = fold.order.flatMap((path) => fold.tasks[path] ?? []);
+  const item = Object.values(fold.openItems).find((task) => task.status === "in_doubt");
   const failed = all
     .filter((task) => task.status === "failed")
     .sort((a, b) => (a.finishedAt ?? "").localeCompare(b.finishedAt ?? ""));
   return (
-    (failed[0] ?? all.find((task) => task.status === "in_doubt") ?? all.find((task) => task.decision))?.node ?? null
+    (failed[0] ?? all.find((task) => task.status === "in_doubt") ?? item ?? all.find((task) => task.decision))?.node ??
+    null
   );
 }
 
-function RunFacts({ run, fold }: { run: RunSummary; fold: RunFold }) {
+/** How the tasks stand; of a run with items as the server counted them, because they aren't all here. */
+function countsOf(run: Run, fold: RunFold): TaskCounts {
+  const all = Object.values(fold.tasks);
+  if (fold.partial || all.some((task) => task.items !== null)) {
+    const lists = all.filter((task) => task.items !== null && isOpen(task.status)).length;
+    return { ...run.tasks, waiting: Math.max(0, run.tasks.waiting - lists) };
+  }
+  const counts = { ...NO_COUNTS };
+  for (const task of all) counts[task.status] += 1;
+  return counts;
+}
+
+const NO_COUNTS: TaskCounts = {
+  total: 0,
+  completed: 0,
+  failed: 0,
+  skipped: 0,
+  running: 0,
+  waiting: 0,
+  in_doubt: 0,
+  ready: 0,
+  cancelled: 0,
+};
+
+function RunFacts({ run, fold }: { run: Run; fold: RunFold }) {
   const over = isTerminal(run.status);
   const now = useNow(over ? 3_600_000 : 200);
   const start = run.started_at ?? run.created_at;
   const end = run.finished_at ?? fold.finishedAt;
   const took = end ? micros(end) - micros(start) : now * 1000 - micros(start);
-  const counts = {
-    total: 0,
-    completed: 0,
-    failed: 0,
-    skipped: 0,
-    running: 0,
-    waiting: 0,
-    in_doubt: 0,
-    ready: 0,
-    cancelled: 0,
-  };
-  for (const task of Object.values(fold.tasks)) counts[task.status] += 1;
+  const counts = useMemo(() => countsOf(run, fold), [run, fold]);
   return (
     <>
       <span className="i2 nw t12">version {run.version}</span>
       <span className="vr desk" />
-      <span className="i2 nw t12 num desk" title={exact(start)}>
+      <span className="i2 nw t12 num desk started" title={exact(start)}>
         started {moment(start)}
       </span>
       <span className="i2 nw t12 num">{duration(took)}</span>
       <span className="i2 nw t12 num desk">{countsSentence(counts)}</span>
-      {run.forked_from && (
-        <Link to="/runs/$id" params={{ id: run.forked_from.run }} className="i2 nw t12 desk">
-          {`forked from ${shortId(run.forked_from.run)} at event ${run.forked_from.seq}`}
-        </Link>
-      )}
-      {run.imported && (
-        <span className="i2 nw t12 desk" title={run.imported.run}>
-          {`read from a file, ${moment(run.imported.at)}`}
-        </span>
-      )}
-      {run.parent && (
-        <Link
-          to="/runs/$id"
-          params={{ id: run.parent.run }}
-          search={{ node: run.parent.path.split("@")[0] ?? "" }}
-          className="i2 nw t12 desk"
-        >
-          {`child of ${shortId(run.parent.run)}`}
-        </Link>
-      )}
     </>
   );
 }
@@ -192,9 +218,7 @@ export function RunBanner({
   const { node } = banner;
   const { status } = run;
   const shape = status === "paused" || status === "cancelling" || status === "cancelled" ? status : SHAPES[banner.tone];
-  const doubt = node
-    ? fold.order.findLast((path) => fold.tasks[path]?.node === node && fold.tasks[path]?.status === "in_doubt")
-    : undefined;
+  const doubt = banner.action === "resolve" ? banner.path : null;
   return (
     <div className={`why ${banner.tone}`} role={banner.tone === "fail" ? "alert" : "status"}>
       <StatusIcon shape={shape} />
@@ -221,6 +245,11 @@ export function RunBanner({
       {banner.action === "resolve" && doubt && (
         <button type="button" className="btn sm" onClick={() => actions.ask({ what: "resolve", path: doubt })}>
           Resolve…
+        </button>
+      )}
+      {banner.action === "raise" && (
+        <button type="button" className="btn sm" onClick={() => actions.ask({ what: "raise" })}>
+          Raise the budget…
         </button>
       )}
       {banner.action === "signal" && (

@@ -6,12 +6,13 @@ import { api } from "@/api/calls";
 import type { Run } from "@/api/types";
 import { Icon } from "@/design/icons";
 import { sayProblem } from "@/design/toasts";
-import { actionsOf } from "@/rules/status";
+import type { RunFold } from "@/rules/fold";
+import { actionsOf, type RunAction } from "@/rules/status";
 import { RunDialogs } from "./RunDialogs";
 import type { RunView } from "./useRunView";
 
 export type Asking =
-  | { what: "cancel" | "retry" }
+  | { what: "cancel" | "retry" | "raise" }
   | { what: "fork"; decision?: { path: string; route: string } }
   | { what: "signal"; name: string | null }
   | { what: "resolve"; path: string };
@@ -38,6 +39,16 @@ export function useRunActions(view: RunView) {
   return { ask: setAsking, turn, dialogs };
 }
 
+/** What the server wouldn't refuse, as far as the page knows. */
+function allowedActions(run: Run, fold: RunFold): ReadonlySet<RunAction> {
+  if (run.imported) return new Set(["fork"]);
+  const allowed = new Set(actionsOf(run.status));
+  // What has begun to be taken back isn't taken up again; and a spent budget is raised, not resumed.
+  if (run.compensation) allowed.delete("retry");
+  if (fold.spentOut.length > 0 && !fold.paused) allowed.delete("resume");
+  return allowed;
+}
+
 export function RunButtons({
   view,
   actions,
@@ -49,7 +60,7 @@ export function RunButtons({
 }) {
   const { run } = view;
   if (!run) return null;
-  const allowed = new Set(run.imported ? (["fork"] as const) : actionsOf(run.status));
+  const allowed = allowedActions(run, view.fold);
   const { ask, turn } = actions;
   return (
     <>

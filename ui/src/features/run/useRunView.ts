@@ -1,10 +1,11 @@
 /** Everything that a view of one run needs, in one place: the run, its tasks, its own version's graph, its live feed. */
 import { useQuery } from "@tanstack/react-query";
 import { useMemo } from "react";
-import { classesQuery, runQuery, tasksQuery, versionQuery } from "@/api/queries";
-import type { Graph, NodeClass, Run, Task, Workflow } from "@/api/types";
+import { childrenQuery, classesQuery, explainQuery, runQuery, tasksQuery, versionQuery } from "@/api/queries";
+import type { Graph, NodeClass, Run, RunSummary, Task, WaitingJoin, Workflow } from "@/api/types";
 import { type RunFeed, useRunFeed } from "@/api/useRunFeed";
 import { type RunFold, statusOf, withTasks } from "@/rules/fold";
+import { isTerminal } from "@/rules/status";
 
 export type RunView = {
   run: Run | null;
@@ -15,19 +16,29 @@ export type RunView = {
   workflow: Workflow | null;
   graph: Graph | null;
   classes: readonly NodeClass[];
+  /** The joins at which arrivals wait, by node. */
+  joins: Readonly<Record<string, WaitingJoin>>;
+  /** The runs that tasks of this one started; the newest hundred. */
+  children: readonly RunSummary[];
 };
 
+const NO_JOINS: Readonly<Record<string, WaitingJoin>> = {};
+const NO_RUNS: readonly RunSummary[] = [];
 const NO_TASKS: readonly Task[] = [];
 const NO_CLASSES: readonly NodeClass[] = [];
 
 export function useRunView(id: string | null): RunView {
   const runAnswer = useQuery({ ...runQuery(id ?? ""), enabled: id !== null });
-  const tasks = useQuery({ ...tasksQuery(id ?? ""), enabled: id !== null }).data ?? NO_TASKS;
-  const classes = useQuery(classesQuery).data ?? NO_CLASSES;
-  const feed = useRunFeed(id, runAnswer.data?.seq ?? 0);
   const asked = id === null ? null : (runAnswer.data ?? null);
   const workflow =
     useQuery({ ...versionQuery(asked?.workflow ?? "", asked?.version ?? 0), enabled: asked !== null }).data ?? null;
+  const graph = workflow?.graph ?? null;
+  const lists = useMemo(() => graph?.nodes.flatMap((node) => (node.for_each ? [node.id] : [])) ?? [], [graph]);
+  const tasks =
+    useQuery({ ...tasksQuery(id ?? "", lists), enabled: id !== null && graph !== null, placeholderData: sameRun(id) })
+      .data ?? NO_TASKS;
+  const classes = useQuery(classesQuery).data ?? NO_CLASSES;
+  const feed = useRunFeed(id, asked);
   const fold = useMemo(() => withTasks(feed.fold, tasks), [feed.fold, tasks]);
   // The journal is ahead of the last answer, or it is not: whoever knows more events says what the status is.
   const run = useMemo(() => {
@@ -35,5 +46,18 @@ export function useRunView(id: string | null): RunView {
     const status = feed.fold.seq >= asked.seq ? statusOf(fold) : null;
     return status && status !== asked.status ? { ...asked, status } : asked;
   }, [asked, feed.fold.seq, fold]);
-  return { run, error: runAnswer.error, tasks, feed, fold, workflow, graph: workflow?.graph ?? null, classes };
+  const joining = run !== null && !isTerminal(run.status) && (graph?.nodes.some((node) => node.join) ?? false);
+  const explained = useQuery({ ...explainQuery(id ?? ""), enabled: joining, placeholderData: (before) => before }).data;
+  const joins = useMemo(() => {
+    const waiting = joining ? (explained?.data.joins ?? []) : [];
+    return waiting.length > 0 ? Object.fromEntries(waiting.map((one) => [one.node, one])) : NO_JOINS;
+  }, [joining, explained]);
+  const children = useQuery({ ...childrenQuery(id ?? ""), enabled: asked !== null }).data?.items ?? NO_RUNS;
+  return { run, error: runAnswer.error, tasks, feed, fold, workflow, graph, classes, joins, children };
 }
+
+/** While a list is asked for again under other words, the one before stays, if it is of the same run. */
+const sameRun =
+  (id: string | null) =>
+  (before: Task[] | undefined, query: { queryKey: readonly unknown[] } | undefined): Task[] | undefined =>
+    query?.queryKey[2] === id ? before : undefined;

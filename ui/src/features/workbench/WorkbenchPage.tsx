@@ -17,6 +17,7 @@ import { useTitle } from "@/design/useTitle";
 import { GraphView } from "@/features/graph/GraphView";
 import { Dock } from "@/features/journal/Dock";
 import { RunButtons, useRunActions } from "@/features/run/actions";
+import { BudgetButton } from "@/features/run/BudgetBar";
 import { NodePanel } from "@/features/run/NodePanel";
 import { RunBanner } from "@/features/run/RunPage";
 import { type RunView, useRunView } from "@/features/run/useRunView";
@@ -86,6 +87,7 @@ function useWorkbenchSearch() {
       change: {
         run?: string | undefined;
         node?: string | undefined;
+        task?: string | undefined;
         tab?: PanelTab | undefined;
         dock?: typeof search.dock;
       },
@@ -131,11 +133,14 @@ function Workbench({ name, workflow }: { name: string; workflow: Workflow | null
 
   const onRun = view.run !== null && shown === "run";
   const selected = search.node && search.node !== "none" ? search.node : null;
-  const select = useCallback((node: string | null) => set({ node: node ?? undefined, tab: undefined }, true), [set]);
+  const select = useCallback(
+    (node: string | null) => set({ node: node ?? undefined, task: undefined, tab: undefined }, true),
+    [set],
+  );
   const start = useCallback(
     (run: string) => {
       setShown("run");
-      set({ run, node: undefined, tab: undefined });
+      set({ run, node: undefined, task: undefined, tab: undefined });
     },
     [set],
   );
@@ -255,6 +260,7 @@ function Workbench({ name, workflow }: { name: string; workflow: Workflow | null
           <GraphView
             graph={onRun ? view.graph : (checked.graph ?? workflow?.graph ?? null)}
             fold={onRun ? view.fold : null}
+            joins={view.joins}
             classes={classes}
             selected={selected}
             onSelect={select}
@@ -280,6 +286,10 @@ function Workbench({ name, workflow }: { name: string; workflow: Workflow | null
             node={selected}
             tab={search.tab}
             onTab={(tab) => set({ tab })}
+            path={search.task ?? null}
+            onPath={(path, tab) =>
+              set({ task: path ?? undefined, tab, ...(path && { node: view.fold.tasks[path]?.node ?? selected }) })
+            }
             onClose={() => select(null)}
             actions={actions}
           />
@@ -289,6 +299,7 @@ function Workbench({ name, workflow }: { name: string; workflow: Workflow | null
         <Dock
           run={view.run}
           feed={view.feed}
+          fold={view.fold}
           tab={search.dock ?? "journal"}
           onTab={(dock) => set({ dock })}
           selected={selected}
@@ -482,6 +493,7 @@ function RunBar({ view, actions }: { view: RunView; actions: ReturnType<typeof u
       <span className="vr optional" />
       <span className="num m">{stopwatch(took)}</span>
       <span className="i2 num nw optional">{`${done} of ${tasks.length} tasks`}</span>
+      <BudgetButton run={run} onRaise={() => actions.ask({ what: "raise" })} />
       <span className="sp" />
       <RunButtons view={view} actions={actions} brief />
       {run.status === "running" && tasks.length > 0 && (
