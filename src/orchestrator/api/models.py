@@ -554,7 +554,9 @@ class Task(Answer):
     previous: list[str] = Field(description="Paths of the tasks that led here.")
     steps: list[Step]
     output_bytes: int | None
-    reason: str | None = Field(description="Why it was skipped or withdrawn, or why nobody knows how it ended.")
+    reason: str | None = Field(
+        description="Why it was skipped or withdrawn, or why nobody knows how it ended."
+    )
     from_parent: bool = Field(description="Of a fork: whether this is the parent's, and shared.")
     compensates: str | None = Field(description="Path of the task that this one takes back.")
     compensated_by: str | None = Field(description="Path of the task that takes this one back.")
