@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.postgres_servers import PostgresServer, postgres_server
+
 pytest_plugins = ("orchestrator.testing.plugin",)  # what an installed package brings by its entry point
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
@@ -116,3 +118,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(
             f"Left out, because these programs are missing: {', '.join(missing)}", yellow=True
         )
+
+
+@pytest.fixture(scope="session")
+def postgres(find_program: Callable[[str], str]) -> Generator[PostgresServer]:
+    """A PostgreSQL server for the tests of this process; `postgres.url()` names a new, empty schema of it.
+
+    It doesn't wait for the disk. What is to be kept over its end is tested on servers that do.
+    """
+    with postgres_server(find_program, fsync="off") as server:
+        yield server

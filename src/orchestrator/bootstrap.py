@@ -46,7 +46,8 @@ def open_store(url: str) -> Store:
     """The store that a URL names, not yet opened: whoever gets it calls `open` and `close`.
 
     `sqlite:///relative/path`, `sqlite:////absolute/path`, `redis://host:port/database` (also `rediss://`, `unix://`; a
-    cluster is recognised), or `memory://` (for tests: kept nowhere, seen by nobody else).
+    cluster is recognised), `postgresql://user@host:port/database`, or `memory://` (for tests: kept nowhere, seen by
+    nobody else).
 
     Raises:
         UsageError: the URL names no store of this release.
@@ -70,10 +71,15 @@ def open_store(url: str) -> Store:
                     "pip install 'agentic-orchestrator[redis]'"
                 ) from None
             return RedisStore(url)
-        case "postgresql" | "postgres" as later:
-            raise UsageError(
-                f"the store {later}: comes with a later release; this one keeps runs in sqlite:///path/to/file.db"
-            )
+        case "postgresql" | "postgres":
+            try:
+                from orchestrator.stores.postgres import PostgresStore
+            except ImportError as error:
+                raise UsageError(
+                    f"the store {_without_password(url)} needs PostgreSQL's driver ({error}): "
+                    "pip install 'agentic-orchestrator[postgres]'"
+                ) from None
+            return PostgresStore(url)
         case _:
             raise UsageError(f"{_without_password(url)!r} names no store; one is sqlite:///path/to/file.db")
 

@@ -60,7 +60,7 @@ def log() -> Generator[io.StringIO]:
     ("url", "said"),
     [
         ("redis://me:hunter2@localhost?partitions=0", "1 to 128 partitions"),
-        ("postgresql://me:hunter2@db/x", "postgresql: comes with a later release"),
+        ("postgresql://me:hunter2@db/x?schema=a;b", "no name for our schema"),
         ("mysql://me:hunter2@db/x", "names no store"),
         ("store.db", "names no store"),
         ("", "names no store"),

@@ -175,15 +175,15 @@ class Bucket:
         self.full_us = max(self.full_us, now) + self.interval_us
 
 
-_NOTE_RUNS_SHOWN = 3
+NOTE_RUNS_SHOWN = 3
 
 
 def slot_note(limit: Limit, runs: Sequence[str]) -> str:
     """What a task waits for that found no slot."""
     shown = sorted(set(runs))
-    more = f" and {len(shown) - _NOTE_RUNS_SHOWN} more" if len(shown) > _NOTE_RUNS_SHOWN else ""
+    more = f" and {len(shown) - NOTE_RUNS_SHOWN} more" if len(shown) > NOTE_RUNS_SHOWN else ""
     used = min(len(runs), limit.concurrency or 0)
-    by = f" by {', '.join(shown[:_NOTE_RUNS_SHOWN])}{more}" if shown else ""
+    by = f" by {', '.join(shown[:NOTE_RUNS_SHOWN])}{more}" if shown else ""
     return f"slot of `{limit.name}`: {used} of {limit.concurrency} in use{by}"
 
 

@@ -4,6 +4,13 @@ This is the complete path. The common shapes of commits take the short one in `f
 answers; whatever isn't plain sailing there is done again here.
 """
 
+from orchestrator.stores.codec import (
+    decode_index,
+    encode_index,
+    pack_events,
+    pack_leases,
+    unpack_leases,
+)
 from orchestrator.stores.contract import (
     COMMITS_REMEMBERED,
     Commit,
@@ -16,13 +23,6 @@ from orchestrator.stores.contract import (
 )
 from orchestrator.stores.rules import search_text
 from orchestrator.stores.sqlite import turns
-from orchestrator.stores.sqlite.codec import (
-    decode_index,
-    encode_index,
-    pack_events,
-    pack_leases,
-    unpack_leases,
-)
 from orchestrator.stores.sqlite.database import bytes_of, int_of, rows, text_of
 from orchestrator.stores.sqlite.transaction import RunRef, Transaction
 

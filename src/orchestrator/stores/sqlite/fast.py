@@ -15,8 +15,8 @@ none (the last step; its index row is written after).
 from collections import Counter
 from collections.abc import Sequence
 
+from orchestrator.stores.codec import pack_events, pack_leases
 from orchestrator.stores.contract import Commit, CommitAnswer, Granted, Outcome, RunAdvanced
-from orchestrator.stores.sqlite.codec import pack_events, pack_leases
 from orchestrator.stores.sqlite.commits import apply_commit, update_index
 from orchestrator.stores.sqlite.database import Value, int_of, rows
 from orchestrator.stores.sqlite.transaction import RunRef, Transaction

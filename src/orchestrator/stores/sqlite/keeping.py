@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from orchestrator.stores.codec import pack_events, unpack_events
 from orchestrator.stores.contract import Leftover
 from orchestrator.stores.rules import check_rewrite
-from orchestrator.stores.sqlite.codec import pack_events, unpack_events
 from orchestrator.stores.sqlite.commits import update_index, write_summary
 from orchestrator.stores.sqlite.database import Connection, bytes_of, int_of, rows
 from orchestrator.stores.sqlite.transaction import RunRef, Transaction

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from orchestrator.stores.codec import decode_index, unpack_events
 from orchestrator.stores.contract import (
     AccountRow,
     Blob,
@@ -18,7 +19,6 @@ from orchestrator.stores.contract import (
     WorkerRow,
 )
 from orchestrator.stores.rules import cursor_int, pack_cursor, unpack_cursor
-from orchestrator.stores.sqlite.codec import decode_index, unpack_events
 from orchestrator.stores.sqlite.database import (
     Connection,
     Row,

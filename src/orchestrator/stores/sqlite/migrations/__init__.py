@@ -1,45 +1,27 @@
-"""Numbered migrations, and the rule by which they are applied.
+"""The numbered migrations of the file, and the rule by which they are applied.
 
 A file is `NNNN_name.sql`. Once released it is never edited: its checksum is kept in the database, and a file whose
 checksum differs is refused. So is a database that knows a migration which this release doesn't.
 """
 
-import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 from orchestrator.errors import StoreIncompatible
-from orchestrator.stores.sqlite.database import Connection
+from orchestrator.stores import numbered
+from orchestrator.stores.numbered import Migration
+from orchestrator.stores.sqlite.database import Connection, int_of, text_of
+
+__all__ = ["APPLICATION_ID", "Migration", "bundled", "check", "migrate"]
 
 APPLICATION_ID = 0x41674F72
 """Marks a file as ours (SQLite's `application_id`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Migration:
-    """One step from one shape of the file to the next."""
-
-    number: int
-    name: str
-    statements: str
-
-    @property
-    def checksum(self) -> str:
-        """What the database remembers of the text."""
-        return hashlib.sha256(self.statements.encode()).hexdigest()
-
-
 def bundled() -> list[Migration]:
     """The migrations of this release, in order."""
-    found: list[Migration] = []
-    for entry in resources.files(__name__).iterdir():
-        if entry.name.endswith(".sql"):
-            number, _, name = entry.name.removesuffix(".sql").partition("_")
-            found.append(Migration(int(number), name, entry.read_text(encoding="utf-8")))
-    return sorted(found, key=lambda migration: migration.number)
+    return numbered.bundled(__name__)
 
 
 def check(connection: Connection, path: Path, known: Sequence[Migration]) -> None:
@@ -56,22 +38,9 @@ def check(connection: Connection, path: Path, known: Sequence[Migration]) -> Non
         raise StoreIncompatible(
             f"{path} is a SQLite database of another program; name another file for the store (it was not touched)"
         )
-    by_number = {migration.number: migration for migration in known}
-    for number, name, checksum in connection.execute(
-        "SELECT number, name, checksum FROM migrations ORDER BY number"
-    ):
-        migration = by_number.get(int(str(number)))
-        if migration is None:
-            newest = max(by_number, default=0)
-            raise StoreIncompatible(
-                f"{path} belongs to a newer release: it has migration {number} ({name}), and this release knows up to "
-                f"{newest}. Use the newer release, or another file (this one was not touched)"
-            )
-        if migration.checksum != checksum:
-            raise StoreIncompatible(
-                f"migration {number} ({name}) of {path} is not the one of this release: its text was changed after it "
-                "ran. Install the release that wrote the file (it was not touched)"
-            )
+    applied = connection.execute("SELECT number, name, checksum FROM migrations ORDER BY number").fetchall()
+    rows = [(int_of(number), text_of(name), text_of(checksum)) for number, name, checksum in applied]
+    numbered.check_applied(rows, known, place=str(path), elsewhere="another file")
 
 
 def migrate(connection: Connection, path: Path, known: Sequence[Migration]) -> list[int]:

@@ -1,0 +1,130 @@
+"""Arrays as the server reads them (binary), laid out by hand.
+
+The driver's own way takes a microsecond for each item, of which a batch of a hundred commits has two thousand. Here it
+is a tenth: one call of `struct` for numbers, one `join` for texts and bytes.
+"""
+
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+from psycopg.adapt import Buffer, Dumper
+from psycopg.pq import Format
+
+INT4, INT8, TEXT, BYTEA = 23, 20, 25, 17
+_ARRAY_OF = {INT4: 1007, INT8: 1016, TEXT: 1009, BYTEA: 1001}
+_EMPTY = {item: struct.pack(">iii", 0, 0, item) for item in _ARRAY_OF}
+_HEAD = struct.Struct(">iiiii").pack
+_LENGTHS = [struct.pack(">i", length) for length in range(2048)]
+_LENGTH = struct.Struct(">i").pack
+_NULL = _LENGTH(-1)
+_FORMATS: dict[tuple[str, int], struct.Struct] = {}
+
+
+class Packed:
+    """An array that is laid out already."""
+
+    __slots__ = ("data",)
+    item = 0
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+
+class Ints(Packed):
+    """integer[]"""
+
+    __slots__ = ()
+    item = INT4
+
+
+class Longs(Packed):
+    """bigint[]"""
+
+    __slots__ = ()
+    item = INT8
+
+
+class Texts(Packed):
+    """text[]"""
+
+    __slots__ = ()
+    item = TEXT
+
+
+class Blobs(Packed):
+    """bytea[]"""
+
+    __slots__ = ()
+    item = BYTEA
+
+
+def ints(values: Sequence[int]) -> Ints:
+    """Numbers of 32 bits."""
+    return Ints(_numbers(values, INT4, "ii", 4))
+
+
+def longs(values: Sequence[int]) -> Longs:
+    """Numbers of 64 bits."""
+    return Longs(_numbers(values, INT8, "iq", 8))
+
+
+def _numbers(values: Sequence[int], item: int, pair: str, size: int) -> bytes:
+    count = len(values)
+    if not count:
+        return _EMPTY[item]
+    known = _FORMATS.get((pair, count))
+    if known is None:
+        known = _FORMATS[pair, count] = struct.Struct(">iiiii" + pair * count)
+    flat = [size] * (2 * count)
+    flat[1::2] = values
+    try:
+        return known.pack(1, 0, item, count, 1, *flat)
+    except struct.error as error:
+        raise OverflowError(str(error)) from error
+
+
+def texts(values: Sequence[str | None]) -> Texts:
+    """Texts; some may be NULL.
+
+    Raises:
+        UnicodeEncodeError: one holds a lone surrogate.
+    """
+    return Texts(_values([None if value is None else value.encode() for value in values], TEXT))
+
+
+def blobs(values: Sequence[bytes | None]) -> Blobs:
+    """Bytes; some may be NULL."""
+    return Blobs(_values(values, BYTEA))
+
+
+def _values(values: Sequence[bytes | None], item: int) -> bytes:
+    if not values:
+        return _EMPTY[item]
+    nulls = 0
+    parts = [b""]
+    for value in values:
+        if value is None:
+            nulls = 1
+            parts.append(_NULL)
+        else:
+            length = len(value)
+            parts.append(_LENGTHS[length] if length < 2048 else _LENGTH(length))
+            parts.append(value)
+    parts[0] = _HEAD(1, nulls, item, len(values), 1)
+    return b"".join(parts)
+
+
+class _PackedDumper(Dumper):
+    format = Format.BINARY
+
+    def dump(self, obj: Packed) -> Buffer:
+        """It is ready."""
+        return obj.data
+
+
+def register(connection: Any) -> None:
+    """Let a connection take these arrays."""
+    for kind in (Ints, Longs, Texts, Blobs):
+        dumper = type(f"{kind.__name__}Dumper", (_PackedDumper,), {"oid": _ARRAY_OF[kind.item]})
+        connection.adapters.register_dumper(kind, dumper)
