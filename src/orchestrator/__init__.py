@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from orchestrator.sdk.node import BaseNode
     from orchestrator.sdk.outbox import Outbox, OutboxMessage
     from orchestrator.sdk.registry import Registry, default_registry, register
-    from orchestrator.sdk.results import Continue, Route, Stop
+    from orchestrator.sdk.results import Continue, Plan, Route, Stop
 
     __version__: str
 
@@ -55,6 +55,7 @@ __all__ = [
     "Outbox",
     "OutboxMessage",
     "PermanentFailure",
+    "Plan",
     "PositiveDuration",
     "Registry",
     "RetryLater",
@@ -83,7 +84,7 @@ _HOMES = {
     "orchestrator.sdk.node": "BaseNode",
     "orchestrator.sdk.outbox": "Outbox OutboxMessage",
     "orchestrator.sdk.registry": "Registry default_registry register",
-    "orchestrator.sdk.results": "Continue Route Stop",
+    "orchestrator.sdk.results": "Continue Plan Route Stop",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

@@ -19,6 +19,7 @@ from tests.unit.kernel.world import (
     definition_of,
     error,
     payload,
+    plan_of,
     run_of,
     signal,
     started,
@@ -389,6 +390,52 @@ def items() -> World:
     return run
 
 
+def plans() -> World:
+    """Plans: a diamond with a plan in it, retried; one whose failure is handled; one that is taken back."""
+    run = run_of(
+        {
+            "start": {"next_node": ["plan", "beside"]},
+            "plan": {"next_node": "join"},
+            "beside": {"next_node": "join"},
+            "join": {"params": {"seen": "{{ nodes.plan }}"}, "next_node": "again"},
+            "again": {"on_error": "mend"},
+            "mend": {"next_node": "last"},
+            "last": {"next_node": "end"},
+            "end": {},
+        }
+    )
+    run.complete("start")
+    diamond = plan_of(
+        {
+            "a": {"next_node": ["b", "c"]},
+            "b": {"next_node": "d"},
+            "c": {"next_node": "d"},
+            "d": {"params": {"seen": "{{ nodes.beside | default(nodes.a) }}"}},
+        }
+    )
+    run.lay("plan", diamond, reason="two at once")
+    run.complete("plan/a")
+    run.lay("plan/c", plan_of({"x": {"next_node": ["y", "z"]}, "y": {}, "z": {}}))
+    run.complete("beside")
+    run.complete("plan/c/x")
+    run.fail("plan/c/y")
+    run.do(c.AbandonTask(path="plan/b"))
+    run.do(c.AbandonTask(path="plan/c/z"))
+    run.do(c.RetryRun(by="ann", reason="mended"))
+    for path in ("plan/c/y", "plan/c/z", "plan/b", "plan/c", "plan/d", "join"):
+        run.complete(path)
+    run.lay("again", plan_of({"e": {"next_node": ["f", "g"]}, "f": {}, "g": {}}, output="{{ nodes.f }}"))
+    run.complete("again/e")
+    run.suspend("again/g", signal("go"))
+    run.fail("again/f")
+    run.complete("mend")
+    run.lay("last", plan_of({"h": {"compensate": "undo"}, "undo": {"params": {"seen": "{{ nodes.h }}"}}}))
+    run.complete("last/h")
+    run.fail("end")
+    run.complete("last/undo")
+    return run
+
+
 SCENARIOS: tuple[Callable[[], World], ...] = (
     onboarding,
     loop_with_joins,
@@ -409,6 +456,7 @@ SCENARIOS: tuple[Callable[[], World], ...] = (
     successor,
     items,
     cached,
+    plans,
 )
 
 

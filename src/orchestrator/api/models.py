@@ -138,6 +138,26 @@ class Graph(Answer):
     edges: list[GraphEdge]
 
 
+class LaidPlan(Answer):
+    """A plan that a task of a run laid: nodes for this run only, which lead to one another."""
+
+    path: str = Field(description="The task that laid it.", examples=["plan@2"])
+    node: str = Field(description="The node of that task.", examples=["plan"])
+    seq: int = Field(description="The event that says so.", examples=[5])
+    at: Time
+    reason: str | None
+    done: bool = Field(description="Whether nothing of it can run any more.")
+    start_at: str = Field(description="Its first node, by its id in the plan.", examples=["fetch"])
+    nodes: dict[str, dict[str, Any]] = Field(
+        description="Its nodes as written, by their ids in the plan.",
+        examples=[{"fetch": {"class": "Fetch", "next_node": "sum_up"}, "sum_up": {"class": "SumUp"}}],
+    )
+    output: Any = Field(description="What the plan says that it gives; null: what its sinks gave.")
+    graph: Graph = Field(
+        description="Its drawn form; ids are those of the run's tasks, such as `plan@2/fetch`."
+    )
+
+
 class SavedVersion(Answer):
     """What saving a workflow answers."""
 
@@ -647,6 +667,10 @@ class NodeClass(Answer):
     routes: list[str] | Literal["*"] | None = Field(
         description="What it chooses among; null: it doesn't decide."
     )
+    may_use: list[str] | Literal["*"] | None = Field(
+        description="The classes that its plans may use; null: it lays no plans."
+    )
+    max_nodes: int | None = Field(description="How many nodes one of its plans may have.")
     decides: bool
     class_version: int | str
     params_schema: dict[str, Any] | None

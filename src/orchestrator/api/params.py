@@ -126,6 +126,15 @@ def checked_path(path: str) -> str:
     return path
 
 
+def checked_place(cursor: str | None) -> int:
+    """The place in a list that its cursor stands for."""
+    if cursor is None:
+        return 0
+    if not (cursor.isascii() and cursor.isdecimal()):
+        raise invalid_parameter("cursor", "this cursor isn't one of this list")
+    return int(cursor)
+
+
 def invalid_parameter(name: str, message: str, *, place: str = "query") -> Refusal:
     """A parameter whose rule can't be said in a schema."""
     fault = Fault(pointer=f"/{place}/{name}", code="invalid_parameter", message=message)

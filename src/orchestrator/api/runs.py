@@ -18,6 +18,7 @@ from orchestrator.api.params import (
     RunId,
     SignalName,
     Text,
+    checked_place,
     labels_of,
     microseconds_of,
     name_filter,
@@ -30,6 +31,7 @@ from orchestrator.stores.contract import RunFilter
 router = APIRouter(prefix="/runs", tags=["runs"])
 
 _CHANGE = problems(400, 404, 409, 413, 415, 422, 503)
+PLANS_MAX = 500
 SMALL_BODY_BYTES = 16 * 1024
 TIME_EXAMPLE = "2026-11-22T16:00:00Z"
 
@@ -168,6 +170,24 @@ async def get_run_state(
 async def explain_run(request: Request, run_id: RunId) -> Response:
     """What will move the run on: in a sentence, and as data."""
     return JSONAnswer(await service_of(request).explain(run_id))
+
+
+@router.get(
+    "/{run_id}/plans",
+    operation_id="list_plans",
+    summary="List the plans of a run",
+    response_model=models.Items[models.LaidPlan],
+    responses=problems(404, 422, 503),
+)
+async def list_plans(
+    request: Request,
+    run_id: RunId,
+    limit: Annotated[int, Query(description="How many at most.", ge=1, le=PLANS_MAX)] = 100,
+    cursor: Annotated[str | None, Query(description="`next` of the page before.", max_length=20)] = None,
+) -> Response:
+    """What tasks of the run laid in front of it: nodes for this run only, each plan with its graph, in their order."""
+    found = await service_of(request).list_plans(run_id, start=checked_place(cursor), limit=limit)
+    return page(found["items"], found["next"])
 
 
 @router.post(

@@ -8,7 +8,7 @@ from orchestrator.api import described, models
 from orchestrator.api.answers import JSONAnswer, page
 from orchestrator.api.bodies import read
 from orchestrator.api.context import service_of, value_limit
-from orchestrator.api.params import RunId, TaskPath, checked_path, invalid_parameter, problems
+from orchestrator.api.params import RunId, TaskPath, checked_path, checked_place, problems
 from orchestrator.engine.views.tasktable import TaskFilter
 from orchestrator.kernel.status import TaskStatus
 
@@ -47,11 +47,7 @@ async def list_tasks(
     cursor: Annotated[str | None, Query(description="`next` of the page before.", max_length=20)] = None,
 ) -> Response:
     """Tasks in the order of their scheduling; their values are with each single task. All conditions must hold."""
-    start = 0
-    if cursor is not None:
-        if not (cursor.isascii() and cursor.isdecimal()):
-            raise invalid_parameter("cursor", "this cursor isn't one of this list")
-        start = int(cursor)
+    start = checked_place(cursor)
     where = TaskFilter(
         node=node,
         visit=visit,

@@ -107,6 +107,9 @@ def _say_class(view: Mapping[str, Any]) -> None:
         routes = view["routes"]
         told = "any node" if routes == "*" else ", ".join(routes) if routes else "what its document names"
         console.say(f"\n  routes: {told}")
+    if view["may_use"]:
+        usable = "any class" if view["may_use"] == "*" else ", ".join(view["may_use"])
+        console.say(f"\n  lays plans of at most {view['max_nodes']:,} nodes, of {usable}")
     schema: Mapping[str, Any] = view["params_schema"] or {}
     properties: Mapping[str, Any] = schema.get("properties") or {}
     console.say("\n  params:" if properties else "\n  no params")

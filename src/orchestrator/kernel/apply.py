@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from orchestrator.errors import InternalError
+from orchestrator.kernel.blocks import begin_block, count_open, forget_block, forget_plans
 from orchestrator.kernel.events import (
     ArrivalSwallowed,
     BudgetExceeded,
@@ -16,9 +17,11 @@ from orchestrator.kernel.events import (
     CompensationStarted,
     DecisionMade,
     Event,
+    GraphExtended,
     ItemsStarted,
     JoinHeldBack,
     LateResultNoted,
+    PlanFinished,
     RunCancelled,
     RunContinued,
     RunFailed,
@@ -64,6 +67,7 @@ from orchestrator.kernel.state import (
 from orchestrator.kernel.status import RunStatus, TaskStatus, check_run_move, check_task_move
 from orchestrator.kernel.values import (
     NO_ORIGIN,
+    NO_READS,
     NULL,
     ErrorInfo,
     Handover,
@@ -73,6 +77,7 @@ from orchestrator.kernel.values import (
     Usage,
     microseconds,
 )
+from orchestrator.model.grafts import SEPARATOR
 
 T = TypeVar("T")
 
@@ -183,6 +188,8 @@ def _without(table: dict[str, T], key: str) -> dict[str, T]:
 def _close(state: RunState, task: TaskState, status: TaskStatus, *, set_aside: bool = False) -> None:
     _move_task(state, task, status)
     state.tasks = _without(state.tasks, task.path)
+    if SEPARATOR in task.node:
+        count_open(state, task, -1)
     left = state.live[task.node] - 1
     if left:
         state.live[task.node] = left
@@ -194,6 +201,8 @@ def _close(state: RunState, task: TaskState, status: TaskStatus, *, set_aside: b
         state.set_aside[task.path] = task
         return
     state.let_all_go(read_keys(task))
+    if task.block is not None:
+        forget_block(state, task.path)
 
 
 def _reopen(state: RunState, path: str) -> None:
@@ -202,7 +211,7 @@ def _reopen(state: RunState, path: str) -> None:
     if task is None:
         task = _open_task(state, path)
     else:
-        check_task_move(task.status, TaskStatus.READY if task.items is None else TaskStatus.WAITING)
+        check_task_move(task.status, TaskStatus.WAITING if task.holds else TaskStatus.READY)
         if task.status is TaskStatus.FAILED:
             state.counts.failed -= 1
             _forget_last_failures(task)
@@ -211,8 +220,10 @@ def _reopen(state: RunState, path: str) -> None:
         state.tasks[path] = task
         state.live[task.node] = state.live.get(task.node, 0) + 1
         state.count_late(task.late, 1)
+        if SEPARATOR in task.node:
+            count_open(state, task, 1)
         task.attempt += 1
-    if task.items is None:
+    if not task.holds:
         state.ready += task.status is not TaskStatus.READY
         task.status = TaskStatus.READY
     else:
@@ -300,6 +311,7 @@ def _continue_as_fork(state: RunState, event: RunStarted) -> None:
     state.signal_keys = {}
     _forget_undo(state)
     state.held_back = []
+    forget_plans(state)
     state.continues = state.handover = None
     state.forks += 1
     assert event.forked_from is not None
@@ -428,9 +440,10 @@ def _run_continued(state: RunState, event: RunContinued) -> None:
             state.let_go(key)
     state.set_aside = {}
     for arrivals in state.arrivals.values():
-        _take(state, arrivals)
+        state.take(arrivals)
     state.arrivals, state.held_back = {}, []
     _forget_undo(state)
+    forget_plans(state)
 
 
 def _compensation_started(state: RunState, event: CompensationStarted) -> None:
@@ -469,19 +482,11 @@ def _return(state: RunState, path: str) -> None:
 
 def _arrival_swallowed(state: RunState, event: ArrivalSwallowed) -> None:
     waiting = state.arrivals[event.node]
-    _take(state, [waiting.pop(event.place)])
+    state.take([waiting.pop(event.place)])
     if not waiting:
         del state.arrivals[event.node]
         if event.node in state.held_back:
             state.held_back.remove(event.node)
-
-
-def _take(state: RunState, arrivals: Iterable[Arrival]) -> None:
-    """These no longer wait."""
-    for arrival in arrivals:
-        if arrival.late:
-            state.count_late(arrival.late, -1)
-        state.let_all_go(origin_keys(arrival.origin))
 
 
 def _join_held_back(state: RunState, event: JoinHeldBack) -> None:
@@ -535,12 +540,14 @@ def _task_scheduled(state: RunState, event: TaskScheduled) -> None:
         state.hold(key)
     if event.compensates is not None:
         state.let_go(state.undo.pop().path)
-    _take(state, taken)
+    state.take(taken)
     if task.late:
         state.count_late(task.late, 1)
     if event.outran or event.outran_at:
         _outrun(state, event)
     state.tasks[event.path] = task
+    if SEPARATOR in task.node:
+        count_open(state, task, 1)
     state.ready += 1
     state.live[event.node] = state.live.get(event.node, 0) + 1
     state.visits[event.node] = event.visit
@@ -571,6 +578,8 @@ def _item_scheduled(state: RunState, event: TaskScheduled, place: int) -> None:
     items.open[place] = None
     items.next = max(items.next, place + 1)
     state.tasks[event.path] = task
+    if SEPARATOR in task.node:
+        count_open(state, task, 1)
     state.ready += 1
     state.live[event.node] = state.live.get(event.node, 0) + 1
     state.counts.total += 1
@@ -675,6 +684,29 @@ def _task_completed(state: RunState, event: TaskCompleted) -> None:
     if task.items is not None:
         _forget_items(state, task)
     _close(state, task, TaskStatus.COMPLETED)
+
+
+def _graph_extended(state: RunState, event: GraphExtended) -> None:
+    if not state.begun:
+        _begin(state, event.timing.started_at or event.at)
+    task = _open_task(state, event.path)
+    begin_block(state, task, event.plan)
+    for key in origin_keys(task.previous):
+        state.hold(key)
+    _move_task(state, task, TaskStatus.WAITING)
+
+
+def _plan_finished(state: RunState, event: PlanFinished) -> None:
+    task = _open_task(state, event.path)
+    old = read_keys(task)
+    task.reads = event.reads if event.reads.nodes or event.reads.variables else NO_READS
+    for key in read_keys(task):
+        state.hold(key)
+    for key in old:
+        state.let_go(key)
+    assert task.block is not None
+    task.block.done = True
+    _move_task(state, task, TaskStatus.READY)
 
 
 def _task_skipped(state: RunState, event: TaskSkipped) -> None:
@@ -828,6 +860,8 @@ _APPLY: dict[type[Event], Callable[[RunState, Any], None]] = {
     DecisionMade: _decision_made,
     TaskCompleted: _task_completed,
     TaskFailed: _task_failed,
+    GraphExtended: _graph_extended,
+    PlanFinished: _plan_finished,
     TaskSkipped: _task_skipped,
     TaskCancelled: _task_cancelled,
     TaskSuspended: _task_suspended,

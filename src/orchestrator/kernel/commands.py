@@ -15,6 +15,7 @@ from orchestrator.kernel.values import (
     ItemChunk,
     Parent,
     Payload,
+    Plan,
     Predecessor,
     Signalled,
     Timing,
@@ -79,7 +80,8 @@ class CompleteTask(Command, frozen=True):
     """The attempt gave a result. A route that isn't allowed turns it into a failure.
 
     `enough` is, of an item, what `complete_when` gave after it: whether that was enough, or how many are. `cached`: the
-    output is another task's, nothing ran; `cache_key`: it will be kept under this key.
+    output is another task's, nothing ran; `cache_key`: it will be kept under this key. With a `plan` the task isn't
+    complete yet: it waits for its block, and its output will be the block's.
     """
 
     path: str
@@ -87,6 +89,8 @@ class CompleteTask(Command, frozen=True):
     route: RouteChoice | None = None
     stop: StopRequest | None = None
     handover: Handover | None = None
+    plan: Plan | None = None
+    plan_reason: str | None = None
     variables: dict[str, Payload] = {}
     enough: bool | int | None = None
     timing: Timing = NO_TIMING

@@ -6,6 +6,7 @@ What may be running is told by its worker, and has until the grace is over to re
 taken back after that (`compensation`), and then it is over.
 """
 
+from orchestrator.kernel.blocks import open_in, owner_of
 from orchestrator.kernel.compensation import after_failure, after_withdrawal, is_stopped
 from orchestrator.kernel.events import RunStopping, TaskCancelled, TaskFailed
 from orchestrator.kernel.state import TaskState
@@ -13,6 +14,7 @@ from orchestrator.kernel.status import TaskStatus
 from orchestrator.kernel.turn import Turn
 from orchestrator.kernel.values import NO_TIMING, ErrorInfo, Handover, Payload, Timing
 from orchestrator.model.declarations import ANY
+from orchestrator.model.grafts import SEPARATOR
 
 
 def begin_stopping(
@@ -47,16 +49,54 @@ def fail_for_good(turn: Turn, task: TaskState, error: ErrorInfo, *, timing: Timi
             compensate=after_failure(node, error) if node.for_each is None else None,
         )
     )
-    if handler is None and not turn.definition.finish_branches:
+    if handler is not None:
+        return
+    planner = _planner_that_handles(turn, task, error)
+    if planner is not None:
+        withdraw_block(turn, planner, reason=f"`{task.path}` failed")
+        fail_for_good(turn, planner, of_block(error, task))
+    elif not turn.definition.finish_branches:
         begin_stopping(turn, "failure", error=error)
 
 
+def _planner_that_handles(turn: Turn, task: TaskState, error: ErrorInfo) -> TaskState | None:
+    """The nearest task around a failed one that laid its plan and whose `on_error` takes the error."""
+    state = turn.state
+    owner = owner_of(state, task.node) if state.ending is None and task.compensates is None else None
+    while owner is not None:
+        handlers = turn.node(owner.node).on_error
+        if error.type in handlers or ANY in handlers:
+            return owner
+        owner = owner_of(state, owner.node)
+    return None
+
+
+def of_block(error: ErrorInfo, task: TaskState) -> ErrorInfo:
+    """The error of a task in a plan as that of the task that laid it: of the same type, so that `on_error` knows it."""
+    return ErrorInfo(
+        type=error.type,
+        message=f"`{task.path}` of its plan failed: {error.message}",
+        retryable=error.retryable,
+        path=error.path or task.path,
+        node=error.node or task.node,
+        attempt=error.attempt,
+        details=error.details,
+    )
+
+
 def withdraw_idle(turn: Turn) -> None:
-    """Withdraw every task that surely isn't running."""
-    for task in list(turn.state.tasks.values()):
-        if not is_stopped(turn.state, task):
+    """Withdraw every task that surely isn't running. One that laid a plan goes after all that is open in that."""
+    state = turn.state
+    planners: list[TaskState] = []
+    for task in list(state.tasks.values()):
+        if not is_stopped(state, task):
             continue
-        if task.status is not TaskStatus.READY or task.not_before_us > turn.now_us:
+        if task.block is not None and not task.block.done:
+            planners.append(task)
+        elif task.status is not TaskStatus.READY or task.not_before_us > turn.now_us:
+            withdraw(turn, task)
+    for task in sorted(planners, key=lambda one: one.path.count(SEPARATOR), reverse=True):
+        if task.block is not None and not task.block.open:
             withdraw(turn, task)
 
 
@@ -74,8 +114,10 @@ def withdraw(
 ) -> None:
     """Cancel one task: because its run is stopping, or (`final`) for good, while the run goes on.
 
-    `began`: its worker may have run it.
+    `began`: its worker may have run it. With a task that laid a plan goes what is open in that.
     """
+    if final:
+        withdraw_block(turn, task, reason=reason)
     children = [w.run for w in task.waits.values() if w.kind == "child" and w.run is not None]
     turn.emit(
         TaskCancelled(
@@ -88,3 +130,12 @@ def withdraw(
             compensate=after_withdrawal(turn.node(task.node), task, began=began),
         )
     )
+
+
+def withdraw_block(turn: Turn, task: TaskState, *, reason: str) -> None:
+    """Withdraw for good what is open in the plan that the task laid, if it laid one; the inner ones first."""
+    if task.block is None:
+        return
+    inner = sorted(open_in(turn.state, task.path), key=lambda one: one.path.count(SEPARATOR), reverse=True)
+    for one in inner:
+        withdraw(turn, one, reason=reason, final=True)

@@ -6,7 +6,7 @@ one command form a group: they share `group`, the seq of the first of them, and 
 
 A kind's name and its fields are compatibility data: add fields with defaults, never change or remove one. Golden
 journals in `tests/replay` hold each release to that. These kinds are reserved for later releases and must not be
-used otherwise: graph_extended, approval_requested, approval_resolved, run_migrated.
+used otherwise: approval_requested, approval_resolved, run_migrated.
 """
 
 from collections.abc import Iterable
@@ -27,6 +27,7 @@ from orchestrator.kernel.values import (
     Origin,
     Parent,
     Payload,
+    Plan,
     Predecessor,
     Reads,
     Timing,
@@ -381,6 +382,28 @@ class TaskFailed(TaskEvent):
     compensate: str | None = None
 
 
+class GraphExtended(TaskEvent):
+    """The task laid a plan: nodes under its path, for this run only. What led to the task leads to the first of them.
+
+    The task waits until nothing in this block is live any more.
+    """
+
+    attempt: int
+    plan: Plan
+    reason: str | None = None
+    timing: Timing = NO_TIMING
+
+
+class PlanFinished(TaskEvent):
+    """The block under this task is done; the task is ready, and its output is put together from what this names.
+
+    `reads.nodes` are, where the plan says what its output is, what that reads; else the plan's sinks, by their ids.
+    Where there is nothing to put together, the completion follows on the block at once, without this.
+    """
+
+    reads: Reads = NO_READS
+
+
 class TaskSkipped(TaskEvent):
     """`when` was false, or a person skipped the task. Output null; what led here is passed on."""
 
@@ -485,6 +508,8 @@ AnyEvent = (
     | DecisionMade
     | TaskCompleted
     | TaskFailed
+    | GraphExtended
+    | PlanFinished
     | TaskSkipped
     | TaskCancelled
     | TaskSuspended

@@ -24,6 +24,7 @@ from orchestrator.kernel.joins import (
     swallow_late,
     unsatisfied,
 )
+from orchestrator.kernel.plans import end_blocks
 from orchestrator.kernel.reading import path_of, reads_of
 from orchestrator.kernel.state import Arrival, RunState, TaskState
 from orchestrator.kernel.status import TaskStatus
@@ -36,9 +37,9 @@ from orchestrator.model.joins import JoinKind
 def settle(turn: Turn) -> None:
     """Schedule all that can start now, then end the run if nothing is left."""
     state = turn.state
-    while state.arrivals and _may_schedule(state):
-        if not (swallow_late(turn) or _schedule_arrivals(turn) or _settle_a_join(turn)):
-            break
+    _schedule_all(turn)
+    while state.plans and end_blocks(turn):
+        _schedule_all(turn)
     if state.tasks or not state.status.live or state.handover is not None:
         return
     if state.arrivals and state.spent_out:
@@ -53,6 +54,14 @@ def settle(turn: Turn) -> None:
     else:
         waiting = ", ".join(f"`{node}`" for node in state.arrivals)
         raise InternalError(f"nothing is live in run {state.run_id}, but {waiting} did not run")
+
+
+def _schedule_all(turn: Turn) -> None:
+    """Schedule all that the arrivals allow."""
+    state = turn.state
+    while state.arrivals and _may_schedule(state):
+        if not (swallow_late(turn) or _schedule_arrivals(turn) or _settle_a_join(turn)):
+            break
 
 
 def _may_schedule(state: RunState) -> bool:

@@ -6,17 +6,21 @@ gave, and its consequences are decided by the same rules as ever; so a decision 
 made. A result that is there already is replaced where it is held: whoever reads it from now on reads the new one.
 """
 
+from collections.abc import Iterator
+
 from orchestrator.errors import Conflict
 from orchestrator.kernel.commands import ForkRun, TaskPatch
 from orchestrator.kernel.compensation import refuse_if_compensating
+from orchestrator.kernel.ending import withdraw_block
 from orchestrator.kernel.events import DecisionMade, RunPatched, RunStarted, TaskCompleted, VariablesSet
 from orchestrator.kernel.flow import settle
 from orchestrator.kernel.items import after_item, no_way_on, resume_items, withdraw_items
 from orchestrator.kernel.joins import joins_that_lacked_arrivals, withdraw_cancelled
 from orchestrator.kernel.routes import follow
-from orchestrator.kernel.state import container_path
+from orchestrator.kernel.state import RunState, TaskState, container_path
 from orchestrator.kernel.turn import Turn
 from orchestrator.kernel.values import ErrorInfo, ForkOrigin
+from orchestrator.model.grafts import block_of, node_of
 
 Way = tuple[DecisionMade | None, list[str]]
 """Where a completion leads: the decision to record, and the nodes that get an arrival."""
@@ -85,6 +89,12 @@ def _check_patches(turn: Turn, command: ForkRun) -> dict[str, Way]:
         if task is None:
             _check_replaced(turn, command, path, patch)
             continue
+        around = next((one for one in _blocks_around(task) if one in command.patches), None)
+        if around is not None:
+            raise Conflict(
+                f"the patch gives `{path}` and the whole output of `{around}` too, whose plan it is in",
+                reason="fork_patch",
+            )
         if task.item is not None:
             if container_path(path) in command.patches:
                 raise Conflict(f"the patch gives `{path}` and the whole list too", reason="fork_patch")
@@ -97,8 +107,25 @@ def _check_patches(turn: Turn, command: ForkRun) -> dict[str, Way]:
     return ways
 
 
+def _blocks_around(task: TaskState) -> Iterator[str]:
+    """The paths of the tasks that laid the plans that a task is in, the nearest first."""
+    path = block_of(task.node)
+    while path:
+        yield path
+        path = block_of(node_of(path))
+
+
+def _is_kept(state: RunState, path: str) -> bool:
+    """Whether the fork keeps a result: not only because its parent might have to take something back."""
+    held = state.values.get(path)
+    if held is None or held.readers <= sum(undo.path == path for undo in state.undo):
+        return False
+    block = block_of(node_of(path))
+    return not block or block in state.tasks or block in state.set_aside
+
+
 def _check_replaced(turn: Turn, command: ForkRun, path: str, patch: TaskPatch) -> None:
-    if path not in turn.state.values:
+    if not _is_kept(turn.state, path):
         raise Conflict(
             f"at event {command.seq} of run {command.parent_run} there is no result of `{path}` that anything "
             "can still read, and it isn't open",
@@ -127,6 +154,7 @@ def _patch(turn: Turn, command: ForkRun, ways: dict[str, Way]) -> None:
         if task is None:
             continue  # another item was enough
         withdraw_items(turn, task, reason="a person gave the whole output")
+        withdraw_block(turn, task, reason="a person gave the whole output")
         if decision is not None:
             turn.emit(decision)
         if patch.variables:

@@ -20,6 +20,7 @@ from orchestrator.kernel.status import TaskStatus
 from orchestrator.kernel.turn import Turn
 from orchestrator.kernel.values import ErrorInfo
 from orchestrator.model.definition import Definition
+from orchestrator.model.grafts import grafted
 from orchestrator.model.graph import Graph
 from orchestrator.model.joins import JoinKind
 
@@ -322,6 +323,7 @@ class JoinWait(NamedTuple):
 
 def waiting_joins(state: RunState, definition: Definition, *, limit: int) -> list[JoinWait]:
     """The first `limit` joins at which arrivals wait, in the order of their first."""
+    definition = grafted(definition, state.plans)
     graph, found = definition.graph, list[JoinWait]()
     for node, arrivals in islice(state.arrivals.items(), limit):
         rule = definition.nodes[node].join

@@ -16,6 +16,7 @@ from orchestrator.kernel.events import (
     CancelRequested,
     CompensationStarted,
     Event,
+    PlanFinished,
     RunCancelled,
     RunContinued,
     RunFailed,
@@ -75,7 +76,7 @@ def message_path(message: AnyMessage) -> str:
 
 
 # Events after which a task's queue row must be looked at. Steps and starts leave it where it is.
-_TOUCHING = frozenset({TaskScheduled, TaskFailed, TaskSuspended, TaskResumed, TaskResolved})
+_TOUCHING = frozenset({TaskScheduled, TaskFailed, TaskSuspended, TaskResumed, TaskResolved, PlanFinished})
 
 
 def work_of(events: Sequence[Event], state: RunState, definition: Definition) -> Work:
@@ -298,7 +299,8 @@ class Waker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     kinds: `queue` (a worker that takes the task), `timer` (`at_us`), `signal` (`name`), `child` (`run`), `operator`
     (a person: resume, or resolve a doubt), `grace` (the end of a stopping run's patience, `at_us`), `successor` (the
     run `run`, which goes on for this one, is about to exist), `budget` (a person raises the budget `name`), `items`
-    (the open items of a `for_each`, which have wakers of their own).
+    (the open items of a `for_each`, which have wakers of their own), `plan` (the open tasks of the plan that it laid,
+    which have wakers of their own).
     """
 
     kind: str
@@ -338,6 +340,8 @@ def _wakers_of_task(task: TaskState) -> list[Waker]:
         return [Waker(kind="queue", path=task.path, node=task.node)]
     if task.status is TaskStatus.IN_DOUBT:
         return [Waker(kind="operator", path=task.path, node=task.node, reason="in_doubt")]
+    if task.block is not None and not task.block.done:
+        return [Waker(kind="plan", path=task.path, node=task.node)] if task.block.open else []
     if task.items is not None:
         return [Waker(kind="items", path=task.path, node=task.node)] if task.items.open else []
     return [_waker_of_wait(task, wait) for wait in task.waits.values()]

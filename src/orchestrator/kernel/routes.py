@@ -35,7 +35,7 @@ def follow(
                 return _not_allowed(node, task, target)
             chosen.extend(Chosen(node=n, label=target) for n in nodes)
         elif target in node.allowed:
-            chosen.append(Chosen(node=target))
+            chosen.append(Chosen(node=node.prefix + target))
         else:
             return _not_allowed(node, task, target)
     decision = DecisionMade(

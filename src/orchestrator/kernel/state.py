@@ -21,6 +21,7 @@ from orchestrator.kernel.values import (
     Origin,
     Parent,
     Payload,
+    Plan,
     Predecessor,
     Reads,
     Usage,
@@ -95,6 +96,16 @@ class Items(Mutable):
         return self.completed + self.skipped + self.failed
 
 
+class Block(Mutable):
+    """How far the plan that a task laid is: so many of its tasks are `open`, plans in it counting as their own task.
+
+    `done`: nothing in it is live, and the task puts its output together.
+    """
+
+    open: int = 0
+    done: bool = False
+
+
 class TaskState(Mutable):
     """A task that is open, or that failed or was stopped and could be taken up again by a retry.
 
@@ -112,6 +123,7 @@ class TaskState(Mutable):
         reserved: what steps that are being called may use, by step; `used` what the others did.
         item: the place of an item in the list of its `for_each`; None for any other task.
         items: of a `for_each`, its items once they are known.
+        block: of a task that laid a plan, how far that is.
     """
 
     path: str
@@ -139,6 +151,12 @@ class TaskState(Mutable):
     used: Spent = msgspec.field(default_factory=Spent)
     item: int | None = None
     items: Items | None = None
+    block: Block | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether it waits for tasks of its own, the items of a `for_each` or the block of a plan."""
+        return self.items is not None or (self.block is not None and not self.block.done)
 
     @property
     def open_step(self) -> OpenStep | None:
@@ -226,6 +244,7 @@ class RunState(Mutable):
         arrivals: node id -> what came and was not taken yet.
         undo: visits with a compensation, by order of completion; emptied from the newest.
         continues: the run that this one goes on for. handover: the run that goes on for this one.
+        plans: path of the task that laid it -> plan, as long as something in it may run.
         carried_tasks: tasks that the runs before it in its chain have scheduled.
         imported: the file that it came from; such a run is read and forked, and never goes on by itself.
         forks: how many forks lie between this run and the first of its line; part of the keys of variables.
@@ -277,6 +296,7 @@ class RunState(Mutable):
     compensation: Compensation | None = None
     continues: Predecessor | None = None
     handover: Handover | None = None
+    plans: dict[str, Plan] = {}
     carried_tasks: int = 0
     forks: int = 0
     active_us: int = 0
@@ -325,6 +345,13 @@ class RunState(Mutable):
             self.values[key] = Held(payload=payload)
         else:
             known.payload = payload
+
+    def take(self, arrivals: Iterable[Arrival]) -> None:
+        """These no longer wait."""
+        for arrival in arrivals:
+            if arrival.late:
+                self.count_late(arrival.late, -1)
+            self.let_all_go(origin_keys(arrival.origin))
 
     def count_late(self, joins: Iterable[str], step: int) -> None:
         """One more (or less) open task or waiting arrival that is late for each of the joins."""

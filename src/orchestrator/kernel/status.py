@@ -65,7 +65,7 @@ RUN_MOVES: dict[tuple[RunStatus, RunStatus], str] = {
     (_R.PAUSED, _R.FAILED): "run_failed",
     (_R.CANCELLING, _R.CANCELLED): "run_cancelled",
     (_R.FAILED, _R.RUNNING): "run_retried",
-    (_R.FAILED, _R.WAITING): "run_retried, a `for_each` goes on",
+    (_R.FAILED, _R.WAITING): "run_retried, a `for_each` or a plan goes on",
     (_R.FAILED, _R.QUEUED): "run_retried, nothing was recorded yet",
 }
 
@@ -76,11 +76,11 @@ TASK_MOVES: dict[tuple[TaskStatus, TaskStatus], str] = {
     (_T.READY, _T.FAILED): "task_failed",
     (_T.READY, _T.SKIPPED): "task_skipped",
     (_T.READY, _T.CANCELLED): "task_cancelled",
-    (_T.READY, _T.WAITING): "task_suspended; items_started",
+    (_T.READY, _T.WAITING): "task_suspended; items_started; graph_extended",
     (_T.READY, _T.IN_DOUBT): "task_in_doubt",
-    (_T.WAITING, _T.READY): "task_resumed",
-    (_T.WAITING, _T.COMPLETED): "task_completed, its items are done",
-    (_T.WAITING, _T.FAILED): "task_failed, one of its items did",
+    (_T.WAITING, _T.READY): "task_resumed; plan_finished",
+    (_T.WAITING, _T.COMPLETED): "task_completed, its items or plan are done",
+    (_T.WAITING, _T.FAILED): "task_failed, one of its items did or its plan",
     (_T.WAITING, _T.CANCELLED): "task_cancelled",
     (_T.IN_DOUBT, _T.READY): "task_resolved: retry",
     (_T.IN_DOUBT, _T.COMPLETED): "task_resolved: done",
@@ -89,8 +89,8 @@ TASK_MOVES: dict[tuple[TaskStatus, TaskStatus], str] = {
     (_T.IN_DOUBT, _T.CANCELLED): "task_cancelled",
     (_T.FAILED, _T.READY): "run_retried",
     (_T.CANCELLED, _T.READY): "run_retried",
-    (_T.FAILED, _T.WAITING): "run_retried, its items go on",
-    (_T.CANCELLED, _T.WAITING): "run_retried, its items go on",
+    (_T.FAILED, _T.WAITING): "run_retried, its items or plan go on",
+    (_T.CANCELLED, _T.WAITING): "run_retried, its items or plan go on",
 }
 
 

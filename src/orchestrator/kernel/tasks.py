@@ -36,6 +36,7 @@ from orchestrator.kernel.events import (
 from orchestrator.kernel.flow import settle
 from orchestrator.kernel.items import after_item, fail_item, no_way_on
 from orchestrator.kernel.joins import withdraw_cancelled
+from orchestrator.kernel.plans import lay_plan
 from orchestrator.kernel.routes import arrivals_without_decision, follow
 from orchestrator.kernel.state import TaskState, is_larger_than
 from orchestrator.kernel.status import TaskStatus
@@ -69,17 +70,15 @@ def complete_task(turn: Turn, command: CompleteTask) -> None:
         begin_stopping(turn, "continue", handover=command.handover)
         settle(turn)
         return
+    if command.plan is not None:
+        refused = lay_plan(turn, command, task, command.plan)
+        if refused is not None:
+            _refuse(turn, task, refused, command, "with a plan that can't be laid")
+        settle(turn)
+        return
     followed = follow(node, task, command.route) if task.item is None else no_way_on(task, command.route)
     if isinstance(followed, ErrorInfo):
-        if task.touched:
-            _doubt(
-                turn,
-                task,
-                f"the attempt ended with a route that it may not take: {followed.message}",
-                late=command.output,
-            )
-        else:
-            _fail(turn, task, followed, timing=command.timing)
+        _refuse(turn, task, followed, command, "with a route that it may not take")
         settle(turn)
         return
     decision, arrivals = followed
@@ -89,6 +88,14 @@ def complete_task(turn: Turn, command: CompleteTask) -> None:
     if task.item is not None:
         after_item(turn, task, enough=command.enough)
     settle(turn)
+
+
+def _refuse(turn: Turn, task: TaskState, refused: ErrorInfo, command: CompleteTask, how: str) -> None:
+    """The attempt ended in a way that isn't allowed: it failed, unless it has touched the world."""
+    if task.touched:
+        _doubt(turn, task, f"the attempt ended {how}: {refused.message}", late=command.output)
+    else:
+        _fail(turn, task, refused, timing=command.timing)
 
 
 def _record_completion(turn: Turn, command: CompleteTask, task: TaskState, arrivals: list[str]) -> None:

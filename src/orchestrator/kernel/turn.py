@@ -9,6 +9,7 @@ from orchestrator.kernel.apply import apply
 from orchestrator.kernel.events import (
     BudgetSettled,
     Event,
+    GraphExtended,
     TaskCancelled,
     TaskCompleted,
     TaskEvent,
@@ -20,6 +21,7 @@ from orchestrator.kernel.events import (
 from orchestrator.kernel.state import RunState, TaskState
 from orchestrator.kernel.values import rfc3339
 from orchestrator.model.definition import Definition, NodeDefinition
+from orchestrator.model.grafts import grafted
 
 CANCEL_GRACE_US = 10_000_000
 SIGNALS_UNREAD_MAX = 1_000
@@ -29,25 +31,36 @@ JOURNAL_EVENTS_RESERVED = 10_000
 """Kept free for ending a run whose journal is full."""
 
 
-_ENDS_ATTEMPT = frozenset({TaskCompleted, TaskFailed, TaskSkipped, TaskCancelled, TaskSuspended, TaskInDoubt})
+_ENDS_ATTEMPT = frozenset(
+    {
+        TaskCompleted,
+        TaskFailed,
+        TaskSkipped,
+        TaskCancelled,
+        TaskSuspended,
+        TaskInDoubt,
+        GraphExtended,
+    }
+)
 """Events after which nobody will come and settle what the attempt had reserved."""
 
 
 class Turn:
     """The state, the definition, the time, and the events so far."""
 
-    __slots__ = ("at", "cancel_grace_us", "definition", "events", "group", "now_us", "state")
+    __slots__ = ("_seen", "at", "cancel_grace_us", "definition", "events", "group", "now_us", "state")
 
     def __init__(
         self, state: RunState, definition: Definition, now_us: int, *, cancel_grace_us: int = CANCEL_GRACE_US
     ) -> None:
         self.state = state
-        self.definition = definition
+        self.definition = grafted(definition, state.plans)
         self.now_us = now_us
         self.at = rfc3339(now_us)
         self.group = state.seq + 1
         self.cancel_grace_us = cancel_grace_us
         self.events: list[Event] = []
+        self._seen = 0
 
     def emit(self, event: Event) -> None:
         """Number the event, apply it, keep it."""
@@ -60,6 +73,13 @@ class Turn:
         event.at = self.at
         apply(state, event)
         self.events.append(event)
+        if type(event) is GraphExtended:
+            self.definition = grafted(self.definition, self.state.plans)
+
+    def unseen(self) -> list[Event]:
+        """The events since this was asked last."""
+        events, self._seen = self.events[self._seen :], len(self.events)
+        return events
 
     def _settle_left(self, path: str) -> None:
         """An attempt ends: what it leaves reserved is settled in full, its answer is lost."""

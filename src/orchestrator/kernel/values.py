@@ -176,6 +176,20 @@ class Handover(Value, frozen=True):
     active_us: int = 0
 
 
+class Plan(Value, frozen=True):
+    """Nodes for one run: their record (a `model.grafts.PlanRecord` as JSON), and of it what the kernel asks.
+
+    `nodes` are their ids in the plan, in its order. `output`: it says what its output is made of. `compensates`: one of
+    its nodes may have to be taken back, so that it is kept until the run is over.
+    """
+
+    record: msgspec.Raw
+    start_at: str
+    nodes: list[str]
+    output: bool = False
+    compensates: bool = False
+
+
 class Signalled(Value, frozen=True):
     """A signal that a run takes over unread."""
 

@@ -4,7 +4,7 @@ Shape first (`shape`), then what needs the whole: names, classes, params, expres
 but has a near one is followed as if it were right, so that one slip is one fault and not a row of them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ from orchestrator.model.params import ParamsChecker, check_schema
 from orchestrator.model.plain import is_array, is_dict, kind_of
 from orchestrator.model.pointers import join_pointer, split_pointer
 from orchestrator.model.reading import examine
+from orchestrator.model.rights import check_rights
 from orchestrator.model.shape import PLACEHOLDER, read_shape
 
 _SHOWN_NODES = 6
@@ -51,10 +52,17 @@ class Report:
         return not self.faults
 
 
-def check(document: Any, known: Mapping[str, ClassDeclaration], *, limits: Limits = DEFAULT_LIMITS) -> Report:
+def check(
+    document: Any,
+    known: Mapping[str, ClassDeclaration],
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    around: Container[str] = (),
+) -> Report:
     """Check a document, given as the Python form of its JSON, against the classes that are known.
 
-    Never raises for what the document holds: every fault is in the report.
+    Never raises for what the document holds: every fault is in the report. `around` are nodes outside of it whose
+    outputs it may read: those around a plan.
     """
     faults = examine(document, limits=limits)
     if not faults and not is_dict(document):
@@ -66,7 +74,7 @@ def check(document: Any, known: Mapping[str, ClassDeclaration], *, limits: Limit
     shape = read_shape(document, limits=limits, nearest=nearest)
     faults, hints = shape.faults, list[Fault]()
     if shape.document is not None and shape.document.nodes:
-        checker = _Checker(shape.document, known, nearest, limits, lost=shape.leads_astray)
+        checker = _Checker(shape.document, known, nearest, limits, lost=shape.leads_astray, around=around)
         checker.run()
         faults, hints = faults + checker.faults, checker.hints
     faults, hints = _in_order(faults, document), _in_order(hints, document)
@@ -113,6 +121,7 @@ class _Checker:
         limits: Limits,
         *,
         lost: bool,
+        around: Container[str] = (),
     ) -> None:
         self.document = document
         self.limits = limits
@@ -124,6 +133,7 @@ class _Checker:
         self._declarations: dict[str, ClassDeclaration] = {}
         self._params = ParamsChecker(nearest)
         self._lost = lost
+        self._around = around
 
     def fault(self, pointer: str, code: str, message: str, suggestion: str | None = None) -> None:
         self.faults.append(Fault(pointer=pointer, code=code, message=message, suggestion=suggestion))
@@ -202,6 +212,8 @@ class _Checker:
                 for place, route in enumerate(written.routes)
             ]
             self._check_may_route(written, declaration, f"{at}/routes")
+        if declaration is not None:
+            self.faults.extend(check_rights(written, declaration, at, self._known, self.nearest))
         if declaration is not None and written.effect is not None:
             self._check_effect(written.effect, declaration, f"{at}/effect")
         if declaration is not None:
@@ -377,6 +389,8 @@ class _Checker:
 
     def _check_references(self, references: References, at: str, graph: Graph, *, node: str | None) -> None:
         for read in sorted(references.nodes):
+            if read not in self.document.nodes and read in self._around:
+                continue
             if read not in self.document.nodes:
                 near = self.nearest.find(read, self.document.nodes)
                 self.fault(at, "unknown_node", f"no node `{shorten(read)}`{did_you_mean(near)}", near)

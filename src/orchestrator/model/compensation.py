@@ -61,6 +61,9 @@ def _faults_of_compensation(
             yield _fault(
                 join_pointer("/nodes", node, name), "compensation_goes_on", f"{why}; leave `{name}` out"
             )
+    if declaration is not None and declaration.plans:
+        at = join_pointer("/nodes", node, "class")
+        yield _fault(at, "compensation_goes_on", f"{why}, and class `{declaration.name}` lays plans")
     if declaration is not None and declaration.decides:
         at = join_pointer("/nodes", node, "class")
         yield _fault(

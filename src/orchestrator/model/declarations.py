@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from orchestrator.model.limits import PLAN_NODES
+
 ANY = "*"
 """Among routes and labels: any node, or the rest."""
 
@@ -40,7 +42,8 @@ class ClassDeclaration(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=
     """What a class declared when a version was saved; kept with the version.
 
     `routes` is None for a class that doesn't decide, `("*",)` for one that may choose any node, else the node ids
-    that it chooses among. The schemas are JSON Schema 2020-12, or None where nothing is known.
+    that it chooses among. `may_use` names the classes that its plans may use, `("*",)` any; None: it lays no plans. One
+    plan has at most `max_nodes`. The schemas are JSON Schema 2020-12, or None where nothing is known.
     """
 
     name: str
@@ -55,6 +58,13 @@ class ClassDeclaration(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=
     description: str = ""
     family: str = ""
     icon: str = ""
+    may_use: tuple[str, ...] | None = None
+    max_nodes: int = PLAN_NODES
+
+    @property
+    def plans(self) -> bool:
+        """Whether the class may return a Plan."""
+        return self.may_use is not None
 
     @property
     def decides(self) -> bool:

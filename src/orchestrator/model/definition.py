@@ -65,6 +65,9 @@ class NodeDefinition:
         effect: the strongest that running it may have: the class's, or what the document tightens it to.
         effect_min: what the document says that it has at least; a class that computes its effect can't go below.
         on_doubt: what becomes of an irreversible attempt or step whose outcome is unknown.
+        params_written: the params as written.
+        may_use: the classes that its plans may use, `("*",)` any; None: it lays no plans. `max_nodes` of one plan.
+        prefix: of a node that a plan grafted to a run, what stands before its id in the plan; else empty.
     """
 
     id: str
@@ -90,6 +93,10 @@ class NodeDefinition:
     queue: str = limits.DEFAULT_QUEUE
     priority: int = 0
     for_each: ForEach | None = None
+    params_written: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    may_use: tuple[str, ...] | None = None
+    max_nodes: int = limits.PLAN_NODES
+    prefix: str = ""
     limits: tuple[LimitDefinition, ...] = ()
     cache: CacheRule | None = None
 
@@ -107,6 +114,7 @@ class Definition:
     """One version of a workflow as the kernel and the worker use it. Never changed once compiled.
 
     `budget` holds the limits by name (`tasks`, `duration` in microseconds, `tokens`, `cost_usd`; None: no limit).
+    `base`: of a version seen together with the plans of a run (`grafts`), the version itself.
     """
 
     name: str
@@ -122,6 +130,7 @@ class Definition:
     input_schema: Mapping[str, Any] | None
     on_parent_cancel: str = "cancel"
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    base: "Definition | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -346,6 +355,9 @@ def _compile_node(
         compensate=wiring.compensate.get(node),
         for_each=for_each,
         cache=cache,
+        params_written=written.params,
+        may_use=declaration.may_use if written.may_use is None else tuple(written.may_use),
+        max_nodes=declaration.max_nodes if written.max_nodes is None else written.max_nodes,
     )
 
 

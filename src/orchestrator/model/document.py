@@ -229,6 +229,16 @@ class NodeDocument(_Document):
     cancels: list[NodeId] | None = Field(
         None, description="Nodes whose live tasks are withdrawn when this node completes."
     )
+    may_use: list[str] | None = Field(
+        None,
+        description="The node classes that the plans of this node may use; no others than its class allows.",
+    )
+    max_nodes: int | None = Field(
+        None,
+        ge=1,
+        le=limits.PLAN_NODES_MAX,
+        description="How many nodes one plan of this node may have; at most what its class allows.",
+    )
     retry: RetryDocument | None = Field(
         None, description="How often and when a failed attempt is tried again."
     )

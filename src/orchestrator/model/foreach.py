@@ -86,6 +86,9 @@ def check_for_each(
     if declaration is not None and declaration.decides:
         message = f"class `{declaration.name}` decides where the run goes, and an item of a `for_each` can't"
         yield Fault(pointer=place, code="item_decides", message=message)
+    if declaration is not None and declaration.plans:
+        message = f"class `{declaration.name}` lays plans, and an item of a `for_each` can't"
+        yield Fault(pointer=place, code="item_plans", message=message)
     if isinstance(written.next_node, Mapping) and ANY not in written.next_node:
         message = "nobody chooses a label after a `for_each`; add the label `*`, or name a node or a list"
         yield Fault(pointer=f"{at}/next_node", code="item_decides", message=message)

@@ -72,7 +72,14 @@ def _meaning(
             used[declaration.name] = [declaration.class_version, declaration.effect.value, routes]
             if declaration.on_doubt != ASK:
                 used[declaration.name].append(declaration.on_doubt)
-            for name, default in (("effect", declaration.effect.value), ("on_doubt", declaration.on_doubt)):
+            if declaration.may_use is not None:
+                used[declaration.name].append([*declaration.may_use, declaration.max_nodes])
+            for name, default in (
+                ("effect", declaration.effect.value),
+                ("on_doubt", declaration.on_doubt),
+                ("may_use", list(declaration.may_use or ())),
+                ("max_nodes", declaration.max_nodes),
+            ):
                 if entry.get(name) == default:
                     del entry[name]
         nodes.append([node, entry])

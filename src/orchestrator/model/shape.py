@@ -154,6 +154,10 @@ class _Reader:
             cleaned["routes"] = self._read_list(cleaned["routes"], f"{pointer}/routes", "routes")
         if cleaned.get("cancels") is not None:
             cleaned["cancels"] = self._read_list(cleaned["cancels"], f"{pointer}/cancels", "cancels")
+        if cleaned.get("may_use") is not None:
+            cleaned["may_use"] = self._read_list(
+                cleaned["may_use"], f"{pointer}/may_use", "may_use", what="node class"
+            )
         if not isinstance(cleaned.get("when"), str | bool | None):
             kind = kind_of(cleaned["when"])
             self.fault(f"{pointer}/when", "wrong_type", f"`when` is an expression, and this is {kind}")
@@ -285,11 +289,10 @@ class _Reader:
         )
         return None
 
-    def _read_list(self, written: Any, pointer: str, name: str) -> list[str] | None:
+    def _read_list(self, written: Any, pointer: str, name: str, *, what: str = "node id") -> list[str] | None:
         if not is_array(written):
-            self.fault(
-                pointer, "wrong_type", f"`{name}` is a list of node ids, and this is {kind_of(written)}"
-            )
+            kind, plural = kind_of(written), "es" if what.endswith("s") else "s"
+            self.fault(pointer, "wrong_type", f"`{name}` is a list of {what}{plural}, and this is {kind}")
             return None
         if not written:
             self.fault(pointer, "empty", f"the list is empty; leave `{name}` out if none is meant")
@@ -298,10 +301,10 @@ class _Reader:
         for place, target in enumerate(written):
             at = join_pointer(pointer, place)
             if not isinstance(target, str):
-                self.fault(at, "wrong_type", f"a node id is due here, and this is {kind_of(target)}")
+                self.fault(at, "wrong_type", f"a {what} is due here, and this is {kind_of(target)}")
             elif target in kept:
                 self.fault(at, "repeated", f"`{shorten(target)}` stands in this list twice")
-            elif not is_id(target) and not (name == "routes" and target == "*"):
+            elif what == "node id" and not is_id(target) and not (name == "routes" and target == "*"):
                 self.fault(at, "bad_id", f"`{shorten(target)}` is no id: an id is {ID_RULE}")
             else:
                 kept.append(target)

@@ -1,9 +1,9 @@
 """What a node's author imports.
 
 A node class derives from `BaseNode` (or is a function under `@node`), says what it takes, gives and does to the world,
-and does its work in `execute(params, ctx)`. It returns an output, a `Route` that chooses the way, a `Stop` or a
-`Continue`. The `Context` is its view of the run and its way to durable steps, sleeps, signals and child runs. The
-`Registry` knows the classes by name.
+and does its work in `execute(params, ctx)`. It returns an output, a `Route` that chooses the way, a `Plan` of new
+nodes, a `Stop` or a `Continue`. The `Context` is its view of the run and its way to durable steps, sleeps, signals and
+child runs. The `Registry` knows the classes by name.
 
 Built-in nodes import from here and from nowhere else, so what they can do a stranger's can too.
 """
@@ -26,7 +26,7 @@ from orchestrator.sdk.functions import FunctionNode, node
 from orchestrator.sdk.node import BaseNode, NoParams
 from orchestrator.sdk.outbox import Outbox, OutboxMessage, OutboxPage
 from orchestrator.sdk.registry import LoadProblem, Registry, Reload, default_registry, register
-from orchestrator.sdk.results import Continue, DecidedBy, Route, Stop
+from orchestrator.sdk.results import Continue, DecidedBy, Plan, Route, Stop
 
 __all__ = [
     "ANY",
@@ -50,6 +50,7 @@ __all__ = [
     "OutboxPage",
     "OutputNotStorable",
     "PermanentFailure",
+    "Plan",
     "PositiveDuration",
     "Registry",
     "Reload",

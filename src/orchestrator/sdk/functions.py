@@ -11,6 +11,7 @@ from pydantic.errors import PydanticUserError
 
 from orchestrator.errors import UsageError
 from orchestrator.model.declarations import Effect
+from orchestrator.model.limits import PLAN_NODES
 from orchestrator.sdk.context import Context
 from orchestrator.sdk.node import BaseNode, DoubtPolicy
 
@@ -41,6 +42,8 @@ def node(
     effect: Effect = Effect.WRITE,
     on_doubt: DoubtPolicy = "ask",
     routes: Sequence[str] | Literal["*"] | None = None,
+    may_use: Sequence[str] | Literal["*"] | None = None,
+    max_nodes: int = PLAN_NODES,
     cpu: bool = False,
     version: int = 1,
     title: str | None = None,
@@ -57,6 +60,8 @@ def node(
     effect: Effect = Effect.WRITE,
     on_doubt: DoubtPolicy = "ask",
     routes: Sequence[str] | Literal["*"] | None = None,
+    may_use: Sequence[str] | Literal["*"] | None = None,
+    max_nodes: int = PLAN_NODES,
     cpu: bool = False,
     version: int = 1,
     title: str | None = None,
@@ -71,7 +76,8 @@ def node(
 
     The class is called by the function's name unless `name` says otherwise. A parameter named `ctx`, or annotated with
     `Context`, gets the context; all others are the params, with types, defaults and the docstring's `Args:`. What
-    the function returns is the output, or a `Route` or `Stop`; a pydantic model that annotates it is the output model.
+    the function returns is the output, or a `Route`, `Plan` or `Stop`; a pydantic model that annotates it is the output
+    model.
 
     Raises:
         UsageError: no node can be made of this function; the message says why.
@@ -83,6 +89,8 @@ def node(
             "effect": effect,
             "on_doubt": on_doubt,
             "routes": routes,
+            "may_use": may_use,
+            "max_nodes": max_nodes,
             "cpu": cpu,
             "class_version": version,
             "title": title,

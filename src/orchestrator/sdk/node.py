@@ -18,6 +18,7 @@ from pydantic.errors import PydanticUserError
 
 from orchestrator.errors import Fault, OutputNotStorable, UsageError
 from orchestrator.model.declarations import ANY, DOUBT_POLICIES, ClassDeclaration, Effect
+from orchestrator.model.limits import PLAN_NODES, PLAN_NODES_MAX
 from orchestrator.model.pointers import join_pointer
 from orchestrator.sdk.context import Context
 from orchestrator.sdk.errors import InvalidParams
@@ -54,7 +55,8 @@ class BaseNode:
                 return {"receipt": receipt.id}
 
     One instance is made per attempt; it holds nothing from one task to the next. `execute` is `async` (runs on the
-    event loop, must not block it) or plain (runs in a thread). It returns the task's output, or a `Route` or `Stop`.
+    event loop, must not block it) or plain (runs in a thread). It returns the task's output, or a `Route`, `Plan` or
+    `Stop`.
 
     An intermediate class that is no node itself says so: `class Http(BaseNode, abstract=True)`.
 
@@ -64,6 +66,8 @@ class BaseNode:
         on_doubt: what becomes of an irreversible attempt or step whose outcome is unknown: `"ask"` a person, `"retry"`
             (as often as the node's `retry` allows, then ask), `"skip"` or `"fail"`. A document may say otherwise.
         routes: the node ids that it chooses among, `ANY`, or None for a class that doesn't decide.
+        may_use: the classes that its plans may use, `ANY`, or None for a class that lays no plans.
+        max_nodes: how many nodes one of its plans may have. A document may tighten both.
         class_version: raise it when the meaning changes, so that running versions know.
         Params: a pydantic model; unknown params are refused unless the model's own config says otherwise. May be left
             out if `execute` annotates `params`.
@@ -77,6 +81,8 @@ class BaseNode:
     effect: ClassVar[Effect] = Effect.WRITE
     on_doubt: ClassVar[DoubtPolicy] = "ask"
     routes: ClassVar[Sequence[str] | None] = None
+    may_use: ClassVar[Sequence[str] | None] = None
+    max_nodes: ClassVar[int] = PLAN_NODES
     class_version: ClassVar[int] = 1
     cpu: ClassVar[bool] = False
     title: ClassVar[str | None] = None
@@ -271,28 +277,32 @@ def _check_words(cls: type[BaseNode]) -> None:
             "`cpu = True` and an `async` execute",
             "Write `def execute(self, params, ctx)`: plain code runs in a process of its own.",
         )
-    _check_routes(cls)
+    _check_names(cls, "routes", '["step_a", "step_b"]', "node id or label")
+    _check_names(cls, "may_use", '["Fetch", "SumUp"]', "node class")
+    most = _said(cls, "max_nodes")
+    if isinstance(most, bool) or not isinstance(most, int) or not 1 <= most <= PLAN_NODES_MAX:
+        raise wrong(
+            cls,
+            f"`max_nodes = {most!r}` is no size of a plan",
+            f"Use a whole number from 1 to {PLAN_NODES_MAX:,}.",
+        )
 
 
-def _check_routes(cls: type[BaseNode]) -> None:
-    routes = _said(cls, "routes")
-    if routes is None or routes == ANY:
+def _check_names(cls: type[BaseNode], word: str, example: str, what: str) -> None:
+    names = _said(cls, word)
+    if names is None or names == ANY:
         return
-    if isinstance(routes, str):
+    if isinstance(names, str):
         raise wrong(
-            cls, f"`routes = {routes!r}` is a text", f"Write a list: `routes = [{routes!r}]`, or `ANY`."
+            cls, f"`{word} = {names!r}` is a text", f"Write a list: `{word} = [{names!r}]`, or `ANY`."
         )
-    if not isinstance(routes, list | tuple):
-        raise wrong(
-            cls, f"`routes = {routes!r}` is no list", 'Write `routes = ["step_a", "step_b"]`, or `ANY`.'
-        )
-    items = cast("Sequence[object]", routes)
-    bad = next((r for r in items if not isinstance(r, str) or not r), None)
+    if not isinstance(names, list | tuple):
+        raise wrong(cls, f"`{word} = {names!r}` is no list", f"Write `{word} = {example}`, or `ANY`.")
+    items = cast("Sequence[object]", names)
+    bad = next((name for name in items if not isinstance(name, str) or not name), None)
     if bad is not None or not items:
-        what = "is empty" if not items else f"holds {bad!r}"
-        raise wrong(
-            cls, f"`routes` {what}", "Name at least one node id or label, each a text that is not empty."
-        )
+        found = "is empty" if not items else f"holds {bad!r}"
+        raise wrong(cls, f"`{word}` {found}", f"Name at least one {what}, each a text that is not empty.")
 
 
 def _params_model(cls: type[BaseNode]) -> type[BaseModel]:
@@ -353,14 +363,15 @@ def _declare(cls: type[BaseNode]) -> ClassDeclaration:
         raise wrong(
             cls, "it is abstract", "Only a class with an `execute` of its own can be used in a document."
         )
-    routes = cls.routes
     summary, description = _doc(cls)
     return ClassDeclaration(
         name=cls.class_name(),
         class_version=cls.class_version,
         effect=cls.effect,
         on_doubt=cls.on_doubt,
-        routes=None if routes is None else (ANY,) if routes == ANY else tuple(dict.fromkeys(routes)),
+        routes=_names(cls.routes),
+        may_use=_names(cls.may_use),
+        max_nodes=cls.max_nodes,
         params_schema=_schema(cls, cls.Params, "Params"),
         output_schema=_schema(cls, cls.Output, "Output") if cls.Output is not None else None,
         title=cls.title or _title(cls.class_name()),
@@ -369,6 +380,10 @@ def _declare(cls: type[BaseNode]) -> ClassDeclaration:
         family=cls.family,
         icon=cls.icon,
     )
+
+
+def _names(written: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if written is None else (ANY,) if written == ANY else tuple(dict.fromkeys(written))
 
 
 def _schema(cls: type[BaseNode], model: type[BaseModel], word: str) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """What a node may return in place of a plain output.
 
-`Route` chooses where the run goes, `Stop` ends it, `Continue` ends it and starts its successor. They are checked when
-they are made, so that a mistake shows at the line that made it.
+`Route` chooses where the run goes, `Plan` lays new nodes for this run, `Stop` ends it, `Continue` ends it and starts
+its successor. They are checked when they are made, so that a mistake shows at the line that made it.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self, get_args
+from typing import Any, Final, Literal, Self, cast, get_args
 
 from orchestrator.errors import UsageError
 
@@ -14,6 +14,9 @@ DecidedBy = Literal["rule", "function", "model", "person"]
 """Who made a decision, as the journal keeps it."""
 
 REASON_CHARACTERS_MAX = 10_000
+
+SINKS: Final = object()
+"""Of a plan that doesn't say what its output is: that is what its sinks gave."""
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -151,6 +154,79 @@ class Continue:
         _check_latest(self.latest)
 
 
+@dataclass(frozen=True, slots=True, init=False)
+class Plan:
+    """New nodes for this run only, written as in a document; they run before the run goes on from this node.
+
+    The nodes are a block: they lead only to one another, their tasks have paths under this task's (`plan/fetch`), and
+    while anything in it is live this task counts as live. Then it completes, with what the block gives: `output`, if
+    the plan says so; else the output of the block's one sink, else a map by sink. A class that lays plans says which
+    classes they may use (`may_use`). A plan that has faults fails the task with all of them (`plan_refused`).
+
+        return Plan(
+            {"fetch": {"class": "Fetch", "params": {"url": url}, "next_node": "sum_up"}, "sum_up": {"class": "SumUp"}},
+            start_at="fetch",
+            reason="there is one source",
+        )
+
+    Attributes:
+        nodes: the nodes by id, as in a document; their expressions read the plan's own nodes by their ids, and those
+            around the plan.
+        start_at: the node that the block starts with; its `previous` is what led to this task.
+        output: what this task's output is; may hold expressions. Left out: see above.
+        reason: a person's words for why; at most 10,000 characters.
+    """
+
+    nodes: Mapping[str, Mapping[str, Any]]
+    start_at: str
+    output: Any
+    reason: str | None
+
+    def __init__(
+        self,
+        nodes: Mapping[str, Mapping[str, Any]],
+        *,
+        start_at: str,
+        output: Any = SINKS,
+        reason: str | None = None,
+    ) -> None:
+        """See the class.
+
+        Raises:
+            UsageError: no nodes, or a `start_at` that is none of them.
+        """
+        _check_plan(nodes, start_at)
+        values = {
+            "nodes": nodes,
+            "start_at": start_at,
+            "output": output,
+            "reason": _checked_reason(reason, "Plan"),
+        }
+        for field, value in values.items():
+            object.__setattr__(self, field, value)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The plan as the part of a document that it is."""
+        nodes = {node: dict(written) for node, written in self.nodes.items()}
+        document: dict[str, Any] = {"start_at": self.start_at, "nodes": nodes}
+        if self.output is not SINKS:
+            document["output"] = self.output
+        return document
+
+
+def _check_plan(nodes: object, start_at: object) -> None:
+    if not isinstance(nodes, Mapping) or not nodes:
+        raise UsageError(f"Plan({nodes!r}): name at least one node, as in {{'fetch': {{'class': 'Fetch'}}}}")
+    for node, written in cast("Mapping[object, object]", nodes).items():
+        if not isinstance(node, str) or not isinstance(written, Mapping):
+            raise UsageError(
+                f"Plan(...): node {node!r} is {written!r}; write it as in a document: an object by its id"
+            )
+    if start_at not in nodes:
+        raise UsageError(f"Plan(start_at={start_at!r}): the plan has no such node")
+
+
 def _check_latest(latest: object) -> None:
     if not isinstance(latest, bool):
         raise UsageError(f"Continue(latest={latest!r}): use True or False")
@@ -176,14 +252,14 @@ def _checked_targets(targets: tuple[object, ...]) -> tuple[str, ...]:
     return tuple(checked)
 
 
-def _checked_reason(reason: object) -> str | None:
+def _checked_reason(reason: object, what: str = "Route") -> str | None:
     if reason is None:
         return None
     if not isinstance(reason, str):
-        raise UsageError(f"Route(reason={reason!r}): a reason is a text")
+        raise UsageError(f"{what}(reason={reason!r}): a reason is a text")
     if len(reason) > REASON_CHARACTERS_MAX:
         raise UsageError(
-            f"Route(reason=...): {len(reason):,} characters are more than {REASON_CHARACTERS_MAX:,}"
+            f"{what}(reason=...): {len(reason):,} characters are more than {REASON_CHARACTERS_MAX:,}"
         )
     return reason
 

@@ -104,6 +104,10 @@ class FakeService:
         found = [{"path": f"n@{number}"} for number in range(start, min(end, 5))]
         return {"items": found, "next": end if end < 5 else None}
 
+    async def list_plans(self, run_id: str, *, start: int, limit: int) -> dict[str, Any]:
+        self._note("list_plans", run_id=run_id, start=start, limit=limit)
+        return {"items": [{"path": "n@7"}], "next": "8"}
+
     async def get_task(self, run_id: str, path: str) -> dict[str, Any]:
         self._note("get_task", run_id=run_id, path=path)
         return {"path": path}

@@ -21,8 +21,9 @@ from orchestrator.kernel.budgets import limit_of
 from orchestrator.kernel.compensation import is_stopped
 from orchestrator.kernel.state import RunState, encode_state
 from orchestrator.kernel.status import RUN_MOVES, TASK_MOVES, RunStatus, TaskStatus
-from orchestrator.kernel.values import NULL, Handover, ItemChunk, Usage, Wait
+from orchestrator.kernel.values import NULL, Handover, ItemChunk, Plan, Usage, Wait
 from orchestrator.model.definition import Definition
+from orchestrator.model.grafts import grafted
 from tests.unit.kernel.world import (
     SECOND,
     World,
@@ -30,6 +31,7 @@ from tests.unit.kernel.world import (
     definition_of,
     error,
     payload,
+    plan_of,
     signal,
     started,
     timer,
@@ -154,6 +156,16 @@ def draw_node(rng: random.Random, names: list[str]) -> dict[str, Any]:
     return node
 
 
+def draw_plan(rng: random.Random) -> Plan:
+    names = [f"n{i}" for i in range(rng.randint(1, 4))]
+    nodes = {name: draw_node(rng, names) for name in names}
+    if rng.random() < 0.3:
+        for name in rng.sample(names, rng.randint(1, len(names))):
+            nodes[name]["compensate"] = "undo0"
+        nodes["undo0"] = draw_compensation(rng)
+    return plan_of(nodes, **({"output": "{{ nodes.n0 | default(1) }}"} if rng.random() < 0.3 else {}))
+
+
 def draw_compensation(rng: random.Random) -> dict[str, Any]:
     return {
         "class": rng.choice(["Plain", "Pay"]),
@@ -239,7 +251,7 @@ class Day:
         route: c.RouteChoice | None = None
         variables: dict[str, Any] = {}
         if task is not None:
-            node = self.world.definition.nodes[task.node]
+            node = grafted(self.world.definition, at.plans).nodes[task.node]
             variables = {"x": payload("given")} if self.rng.random() < 0.3 else {}
             if node.decides:
                 targets = self.rng.sample(list(node.allowed), min(1, len(node.allowed)))
@@ -352,7 +364,7 @@ class Day:
     def outcome(self, path: str) -> c.Command:
         world, rng = self.world, self.rng
         task = world.state.tasks[path]
-        node = world.definition.nodes[task.node]
+        node = world.node(task.node)
         roll = rng.random()
         if is_stopped(world.state, task) and roll < 0.4:
             return c.AbandonTask(path=path, began=rng.random() < 0.7)
@@ -388,6 +400,8 @@ class Day:
             return c.CompleteTask(
                 path=path, output=payload(path), stop=c.StopRequest(succeed=rng.random() < 0.5)
             )
+        if 0.58 < roll < 0.63:
+            return c.CompleteTask(path=path, output=NULL, plan=draw_plan(rng), plan_reason="it is needed")
         if roll < 0.57:
             handover = Handover(run=f"{world.state.run_id}-next", input=payload("on"))
             return c.CompleteTask(path=path, output=NULL, handover=handover)
@@ -465,7 +479,7 @@ class Day:
             if is_stopped(world.state, world.state.tasks[path]):
                 return c.AbandonTask(path=path)
             task = world.state.tasks[path]
-            if world.definition.nodes[task.node].for_each is not None and task.item is None:
+            if world.node(task.node).for_each is not None and task.item is None:
                 return self.items(path)
             if task.touched:
                 return c.DoubtTask(path=path, reason="its worker is gone")
@@ -520,7 +534,7 @@ def by_its_path(world: World) -> None:
     while world.state.status.live:
         path = world.open[0]
         world.now_us = max(world.now_us, world.rows[path].due_us)
-        node = world.definition.nodes[world.state.tasks[path].node]
+        node = world.node(world.state.tasks[path].node)
         draw = random.Random(path)
         if is_stopped(world.state, world.state.tasks[path]):
             world.do(c.AbandonTask(path=path))

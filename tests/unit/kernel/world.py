@@ -17,6 +17,7 @@ from orchestrator.errors import Conflict, LimitExceeded
 from orchestrator.kernel import commands as c
 from orchestrator.kernel import events as e
 from orchestrator.kernel.apply import apply
+from orchestrator.kernel.blocks import is_over
 from orchestrator.kernel.budgets import limit_of
 from orchestrator.kernel.handle import handle, needs_output
 from orchestrator.kernel.messages import AnyMessage, CancelChild, ChildEnded, StartChild, StartSuccessor
@@ -40,10 +41,11 @@ from orchestrator.kernel.state import (
     read_keys,
 )
 from orchestrator.kernel.status import RunStatus, TaskStatus
-from orchestrator.kernel.values import ErrorInfo, Payload, Timing, Wait, rfc3339
+from orchestrator.kernel.values import ErrorInfo, Payload, Plan, Timing, Wait, rfc3339
 from orchestrator.model.declarations import ClassDeclaration, Effect
-from orchestrator.model.definition import Definition, compile_definition
+from orchestrator.model.definition import Definition, NodeDefinition, compile_definition
 from orchestrator.model.document import WorkflowDocument
+from orchestrator.model.grafts import PlanRecord, block_of, grafted
 
 START_US = 1_795_363_200_000_000  # 2026-11-22T16:00:00Z
 SECOND = 1_000_000
@@ -275,6 +277,7 @@ class World:
             assert not state.tasks
             assert state.ending is None
         self.check_compensation()
+        self.check_plans()
         if state.handover is not None and state.status.live:
             left = [*state.tasks, *state.arrivals, *state.set_aside]
             assert not left, "a run hands over what it is at"
@@ -293,6 +296,30 @@ class World:
         done = begun.completed + begun.failed
         assert done + len(state.undo) + len(state.tasks) == begun.total
 
+    def check_plans(self) -> None:
+        """What is open in a block has its task open around it; a task that waits for its block has something there."""
+        state = self.state
+        of_blocks = (t for t in state.tasks.values() if t.compensates is None and block_of(t.node))
+        live = Counter(block_of(task.node) for task in of_blocks)
+        assert live.keys() <= state.tasks.keys(), "what is live in a plan has lost the task that laid it"
+        for task in (*state.tasks.values(), *state.set_aside.values()):
+            if task.block is None:
+                continue
+            assert task.block.open == live[task.path]
+            assert task.path in state.plans
+            if task.status is TaskStatus.WAITING and not task.block.done:
+                assert not is_over(state, task), f"{task.path} waits for a plan that is done"
+                assert task.block.open or "tasks" in state.spent_out, (
+                    f"nothing is live in the plan of {task.path}"
+                )
+        around = {*state.tasks, *state.set_aside}
+        for table in (state.sinks, state.arrivals):
+            assert {block_of(node) for node in table if block_of(node)} <= around, "a block left something"
+        for path, plan in state.plans.items():
+            assert path in around or plan.compensates, "a plan is kept that nobody needs"
+        kept = {block_of(node) for table in (state.latest, state.visits) for node in table}
+        assert kept - {""} <= state.plans.keys()
+
     def check_budget(self) -> None:
         """What is reserved is what open attempts have reserved, and spending stays within a call of the limit."""
         state = self.state
@@ -307,7 +334,7 @@ class World:
 
     def check_items(self, task: TaskState, items: Items) -> None:
         """Its items are done, open, or not scheduled yet; an open node has a full window."""
-        rule = self.definition.nodes[task.node].for_each
+        rule = self.node(task.node).for_each
         assert rule is not None
         assert items.done + items.withdrawn + len(items.open) == items.next <= items.count
         assert len(items.open) <= rule.max_parallel
@@ -347,6 +374,10 @@ class World:
                 if wait.kind == "child":
                     assert wait.run in self.children, "a task waits for a child that nobody starts"
 
+    def node(self, node: str) -> NodeDefinition:
+        """A node of the version or of a plan."""
+        return grafted(self.definition, self.state.plans).nodes[node]
+
     # --- short words for examples -----------------------------------------------------------------------------------
 
     def timing(self) -> Timing:
@@ -364,6 +395,13 @@ class World:
         return self.do(
             c.FailTask(path=path, error=error(kind, retryable=retryable), timing=self.timing(), **more)
         )
+
+    def lay(self, path: str, plan: Plan, *, reason: str | None = None) -> list[e.Event]:
+        """The task lays a plan."""
+        command = c.CompleteTask(
+            path=path, output=payload(None), plan=plan, plan_reason=reason, timing=self.timing()
+        )
+        return self.do(command)
 
     def skip(self, path: str) -> list[e.Event]:
         return self.do(c.SkipTask(path=path))
@@ -435,6 +473,20 @@ class World:
         """The seqs at which a fork may cut."""
         pairs = zip(self.events, self.events[1:], strict=False)
         return [a.seq for a, b in pairs if a.group != b.group] + [self.events[-1].seq]
+
+
+def plan_of(nodes: Mapping[str, Any], **settings: Any) -> Plan:
+    """A plan of these nodes; `class` is Plain where it is left out."""
+    written = {node: {"class": "Plain", **fields} for node, fields in nodes.items()}
+    start_at = next(iter(nodes))
+    document = {"start_at": start_at, "nodes": written, **settings}
+    return Plan(
+        record=msgspec.Raw(msgspec.json.encode(PlanRecord(document=document, declarations=DECLARATIONS))),
+        start_at=start_at,
+        nodes=list(nodes),
+        output="output" in settings,
+        compensates=any("compensate" in fields for fields in nodes.values()),
+    )
 
 
 def started(definition: Definition, *, checked: bool = True, input: Any = None, **more: Any) -> World:

@@ -49,6 +49,7 @@ def test_the_page_has_examples_and_all_of_them_load(page: Registry) -> None:
             "NextMonthNode",
             "OrderNode",
             "RequestNode",
+            "ResearchNode",
             "TriageNode",
             "WelcomeNode",
         ),
@@ -65,6 +66,8 @@ async def test_the_examples_do_what_the_page_says(page: Registry) -> None:
     assert await run(page, "Cheapest", {}, arrivals=offers) == {"price": 2}
     assert await run(page, "CountPrimes", {"below": 12}) == 5
     assert (await run(page, "Triage", {}, previous={"priority": 8})).targets == ("ask_person",)
+    plan = await run(page, "Research", {}, previous={"sources": ["a", "b"]})
+    assert set(plan.nodes) == {"begin", "fetch_0", "fetch_1", "sum_up"}
     assert page.get("Request").effect_for(page.get("Request").parse_params({})) is Effect.READ
 
 

@@ -24,6 +24,8 @@ const nodeClass = (name: string, more: Partial<NodeClass> = {}): NodeClass => ({
   class_version: 1,
   params_schema: null,
   output_schema: null,
+  may_use: null,
+  max_nodes: null,
   deterministic: null,
   ...more,
 });

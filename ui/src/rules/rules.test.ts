@@ -483,6 +483,8 @@ describe("params of a class", () => {
       required: ["url"],
     },
     output_schema: null,
+    may_use: null,
+    max_nodes: null,
     deterministic: null,
   };
   test("are a table of names, types, defaults and words", () => {

@@ -21,6 +21,7 @@ from orchestrator.engine.attempts.failures import clean, error_info
 from orchestrator.engine.attempts.items import ItemSource, chunks_of, source_of
 from orchestrator.engine.attempts.live import LogLine
 from orchestrator.engine.attempts.payloads import decoded
+from orchestrator.engine.attempts.planning import DoneBlock, around, block_of_task, lay
 from orchestrator.engine.attempts.scope import TaskValues, reader_of
 from orchestrator.engine.attempts.spending import NOTHING_USED
 from orchestrator.engine.attempts.watchdog import LoopBlocked
@@ -56,6 +57,7 @@ from orchestrator.kernel.commands import (
 from orchestrator.kernel.events import BudgetReserved
 from orchestrator.kernel.state import RunState, TaskState
 from orchestrator.kernel.values import Handover, Payload, Timing, rfc3339
+from orchestrator.kernel.values import Plan as LaidPlan
 from orchestrator.kernel.values import Usage as Spend
 from orchestrator.model.caching import CACHEABLE
 from orchestrator.model.declarations import Effect
@@ -64,7 +66,7 @@ from orchestrator.model.foreach import ForEach
 from orchestrator.model.limits import DURATION_SECONDS_MAX
 from orchestrator.sdk.context import Usage
 from orchestrator.sdk.node import BaseNode
-from orchestrator.sdk.results import Continue, Route, Stop
+from orchestrator.sdk.results import Continue, Plan, Route, Stop
 from orchestrator.stores.contract import Blob
 
 if TYPE_CHECKING:
@@ -88,6 +90,8 @@ class Attempt:
     """See the module. Made when the lease is there; `start` runs it, `ended` of the worker hears of its command."""
 
     __slots__ = (
+        "_around",
+        "_block",
         "_ctx",
         "_grounded",
         "_item",
@@ -143,7 +147,9 @@ class Attempt:
         self.path = task.path
         self.number = task.attempt
         self.node: NodeDefinition = definition.nodes[task.node]
-        self.params_written: Mapping[str, Any] = definition.document.nodes[task.node].params
+        self.params_written: Mapping[str, Any] = self.node.params_written
+        self._block = block_of_task(state, task)
+        self._around = around(definition, state, task) if self.node.may_use is not None else frozenset[str]()
         self.epoch = epoch
         self.queued_us = queued_us
         self.granted_us = self.started_us = worker.now_us()
@@ -263,6 +269,8 @@ class Attempt:
             return DoubtTask(
                 path=self.path, reason="the worker that ran the attempt is gone, its outcome is unknown"
             )
+        if self._block is not None:
+            return self._block_done(self._block)
         secrets = worker.engine.config.secrets
         if self._item is not None:
             self.values.item = self._read_item
@@ -314,6 +322,17 @@ class Attempt:
             await ctx.finish()
         completed = self._completed(node_class, result, ctx)
         return completed if self.cache is None else self.cache.keeps(completed, ctx)
+
+    def _block_done(self, block: DoneBlock) -> Command:
+        """The plan that this task laid is done: put together what it gives. The node's own code isn't run again."""
+        if block.output is not None:
+            output = block.output.evaluate(self.values.scope(block.output.references, {}))
+        else:
+            outputs = self.values.outputs()
+            output = next(iter(outputs.values())) if len(outputs) == 1 else outputs
+        payload, blobs = self.encode(output)
+        self.blobs_to_commit.extend(blobs)
+        return CompleteTask(path=self.path, output=payload, timing=self.timing())
 
     def _items(self, rule: ForEach) -> Command:
         """The command that begins with the items of a `for_each`."""
@@ -382,6 +401,8 @@ class Attempt:
         route: RouteChoice | None = None
         stop: StopRequest | None = None
         handover: Handover | None = None
+        plan: LaidPlan | None = None
+        plan_reason: str | None = None
         output = result
         if isinstance(result, Route):
             route = RouteChoice(
@@ -404,6 +425,10 @@ class Attempt:
             self.blobs_to_commit.extend(blobs)
             handover = Handover(run=successor_id(self.run_id), input=payload, latest=result.latest)
             output = None
+        elif isinstance(result, Plan):
+            plan = lay(result, self.node, self.worker.engine.registry.declarations(), self._around)
+            plan_reason = None if result.reason is None else self.said(result.reason)
+            output = None
         if output is result or isinstance(output, BaseModel):
             output = node_class.dump_output(output)
         payload, blobs = self.encode(output)
@@ -419,6 +444,8 @@ class Attempt:
             route=route,
             stop=stop,
             handover=handover,
+            plan=plan,
+            plan_reason=plan_reason,
             variables=variables,
             enough=enough,
             timing=self.timing(),

@@ -97,7 +97,7 @@ class Cache:
 
     def keeps(self, command: CompleteTask, ctx: "TaskContext") -> CompleteTask:
         """The completion of a task whose code ran, with the key under which its output is kept, if it is."""
-        if command.stop is not None or command.handover is not None:
+        if command.stop is not None or command.handover is not None or command.plan is not None:
             return command
         why = ""
         if command.variables:

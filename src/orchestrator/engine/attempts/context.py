@@ -25,6 +25,7 @@ from orchestrator.kernel.state import StepState, TaskState
 from orchestrator.kernel.values import ErrorInfo, Wait, rfc3339
 from orchestrator.model.declarations import Effect
 from orchestrator.model.definition import NodeDefinition
+from orchestrator.model.grafts import local_id, node_of
 from orchestrator.sdk.context import Arrival, LogLevel, Usage
 from orchestrator.sdk.errors import ChildFailed, SignalTimeout
 from orchestrator.stores.contract import Blob
@@ -124,7 +125,7 @@ class TaskContext:
         origin = values.previous_origin
         if origin.sources is not None:
             found = [
-                Arrival(source, values.output(one.path), one.path)
+                Arrival(local_id(source), values.output(one.path), one.path)
                 for source, several in origin.sources.items()
                 for one in several
                 if one.path is not None
@@ -132,7 +133,7 @@ class TaskContext:
             return tuple(found)
         if origin.path is None:
             return ()
-        return (Arrival(origin.path.partition("@")[0], values.output(origin.path), origin.path),)
+        return (Arrival(local_id(node_of(origin.path)), values.output(origin.path), origin.path),)
 
     @property
     @_once

@@ -23,7 +23,7 @@ from orchestrator.errors import NodeError, RetryLater, UsageError
 from orchestrator.sdk import modules
 from orchestrator.sdk.context import Context
 from orchestrator.sdk.node import BaseNode
-from orchestrator.sdk.results import Route, Stop
+from orchestrator.sdk.results import Plan, Route, Stop
 
 log: Any = structlog.get_logger("orchestrator.cpu")
 
@@ -218,6 +218,8 @@ def _result(done: Mapping[str, Any]) -> Any:
     kind, given = done["type"], {name: value for name, value in done.items() if name != "type"}
     if kind == "Stop":
         return Stop(**given)
+    if kind == "Plan":
+        return Plan(given.pop("nodes"), **given)
     if kind == "Route":
         targets = given.pop("targets")
         return (

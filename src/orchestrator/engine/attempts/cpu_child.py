@@ -24,7 +24,7 @@ from orchestrator.errors import RetryLater, UsageError
 from orchestrator.sdk import modules
 from orchestrator.sdk.context import Arrival
 from orchestrator.sdk.node import BaseNode
-from orchestrator.sdk.results import Route, Stop
+from orchestrator.sdk.results import Plan, Route, Stop
 
 FILE_MODULES = "orchestrator_file_"
 """What the names of modules begin with that were loaded from a file; see `sdk.modules`."""
@@ -167,6 +167,8 @@ def run(job: Mapping[str, Any], ctx: ChildContext) -> dict[str, Any]:
 
 
 def _shape(node_class: type[BaseNode], result: Any) -> dict[str, Any]:
+    if isinstance(result, Plan):
+        return {"type": "Plan", **result.document, "reason": result.reason}
     if isinstance(result, Route | Stop):
         output = (
             node_class.dump_output(result.output) if isinstance(result.output, BaseModel) else result.output

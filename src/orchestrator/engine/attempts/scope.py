@@ -10,6 +10,7 @@ from orchestrator.kernel.state import RunState, TaskState, read_keys
 from orchestrator.kernel.values import Origin, Payload, Reads
 from orchestrator.model.definition import NodeDefinition
 from orchestrator.model.expressions import References
+from orchestrator.model.grafts import SEPARATOR, local_id
 
 
 def reader_of(state: RunState, task: TaskState, node: NodeDefinition) -> TaskState:
@@ -108,6 +109,10 @@ class TaskValues:
         """The output of a task that led here."""
         return self.read(self._payloads[path])
 
+    def outputs(self) -> dict[str, Any]:
+        """The outputs of the nodes that are read, by the names that they are read under."""
+        return {node: self.output(key) for node, key in self._reads.nodes.items()}
+
     def previous(self) -> Any:
         """What `previous` is."""
         return self._render(self.previous_origin)
@@ -132,7 +137,8 @@ class TaskValues:
     def _render(self, origin: Origin) -> Any:
         if origin.sources is not None:
             rendered = {
-                node: [self._render(one) for one in several] for node, several in origin.sources.items()
+                local_id(node): [self._render(one) for one in several]
+                for node, several in origin.sources.items()
             }
             return {node: several[0] if len(several) == 1 else several for node, several in rendered.items()}
         return None if origin.path is None else self.output(origin.path)
@@ -154,6 +160,6 @@ def output_reads(state: RunState, references: References) -> Reads:
     nodes = state.latest if references.all_nodes else references.nodes
     variables = state.variables if references.all_variables else references.variables
     return Reads(
-        nodes={n: state.latest[n] for n in nodes if n in state.latest},
+        nodes={n: state.latest[n] for n in nodes if n in state.latest and SEPARATOR not in n},
         variables={v: state.variables[v] for v in variables if v in state.variables},
     )

@@ -41,6 +41,7 @@ from orchestrator.kernel.state import RunState, decode_state, encode_state
 from orchestrator.kernel.status import RunStatus
 from orchestrator.kernel.values import rfc3339
 from orchestrator.model.definition import Definition
+from orchestrator.model.grafts import grafted
 from orchestrator.stores.contract import (
     Blob,
     Commit,
@@ -137,6 +138,7 @@ class RunActor:
         "_ahead",
         "_busy",
         "_conflicts",
+        "_definition",
         "_engine",
         "_fresh",
         "_in_flight",
@@ -147,7 +149,6 @@ class RunActor:
         "_reserved",
         "_snapshot_at",
         "_snapshot_seq",
-        "definition",
         "known_seq",
         "run_id",
         "running",
@@ -159,7 +160,7 @@ class RunActor:
         self._engine = engine
         self.run_id = run_id
         self.state: RunState | None = None
-        self.definition: Definition | None = None
+        self._definition: Definition | None = None
         self.known_seq = 0
         self.stale = False
         self.running: dict[str, Any] = {}
@@ -174,6 +175,13 @@ class RunActor:
         self._indexed: RunStatus | None = None
         self._snapshot_at = self._snapshot_seq = 0
         self._reserved = 0
+
+    @property
+    def definition(self) -> Definition | None:
+        """The run's version, and the plans that were grafted to the run."""
+        if self._definition is not None and self.state is not None:
+            self._definition = grafted(self._definition, self.state.plans)
+        return self._definition
 
     @property
     def idle(self) -> bool:
@@ -255,7 +263,7 @@ class RunActor:
 
     def adopt(self, state: RunState, definition: Definition) -> None:
         """Begin with a state that has no journal yet: a new run, or a fork of another."""
-        self.state, self.definition = state, definition
+        self.state, self._definition = state, definition
 
     async def loaded(self) -> tuple[RunState, Definition]:
         """The state, loaded if need be. Only for one who reads it before the next await.
@@ -671,7 +679,7 @@ class RunActor:
             raise
         finally:
             self._loading = None
-        self.state, self.definition = state, definition
+        self.state, self._definition = state, definition
         self.known_seq, self._snapshot_seq = loaded.seq, loaded.snapshot_seq
         self._indexed = RunStatus(loaded.index.status)
 

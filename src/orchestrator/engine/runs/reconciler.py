@@ -17,6 +17,7 @@ from orchestrator.errors import NotFound, StoreError
 from orchestrator.kernel.messages import encode_message
 from orchestrator.kernel.outlook import expected_rows, message_path, wakers_of
 from orchestrator.kernel.state import RunState
+from orchestrator.model.grafts import grafted
 from orchestrator.stores.contract import Commit, Enqueue, RunFilter, TaskKind
 
 if TYPE_CHECKING:
@@ -82,9 +83,8 @@ class Reconciler:
             if loaded is None:
                 return 0
             state = restore(loaded)
-            definition = await engine.definitions.get(
-                state.workflow, state.version, namespace=state.namespace
-            )
+            version = await engine.definitions.get(state.workflow, state.version, namespace=state.namespace)
+            definition = grafted(version, state.plans)
         except NotFound as error:
             log.error("a live run's workflow version is gone", run=run_id, error=str(error))
             return 0

@@ -11,7 +11,7 @@ def enqueue_of(
 ) -> Enqueue:
     """A task waits in its node's queue, by its node's priority. Timers are for every worker: nobody's code runs.
 
-    `task` is the open task at the row's path, if there is one.
+    `task` is the open task at the row's path, if there is one; `definition` what the run sees, with its plans.
     """
     if row.timer or task is None:
         kind = TaskKind.TIMER if row.timer else TaskKind.EXECUTE

@@ -28,6 +28,7 @@ from orchestrator.engine.views.crew import crew_of
 from orchestrator.engine.views.explain import WAKERS_SHOWN_MAX, Hold, explain_end, join_view, pending_of
 from orchestrator.engine.views.feeds import FeedItem, Feeds, Hub
 from orchestrator.engine.views.payloads import event_view
+from orchestrator.engine.views.plans import plan_views
 from orchestrator.engine.views.reader import RunReader
 from orchestrator.engine.views.runs import View
 from orchestrator.engine.views.tasklog import TaskLog
@@ -39,6 +40,7 @@ from orchestrator.kernel.runs import active_us
 from orchestrator.kernel.status import RunStatus
 from orchestrator.model.definition import Definition
 from orchestrator.model.durations import to_microseconds
+from orchestrator.model.grafts import grafted
 from orchestrator.model.limits import (
     BUDGET_COST_USD_MAX,
     BUDGET_TASKS,
@@ -217,6 +219,18 @@ class Service:
         )
         return {"items": items, "next": following}
 
+    async def list_plans(self, run_id: str, *, start: int = 0, limit: int = 100) -> View:
+        """The plans that tasks of the run laid, in that order, each with the graph that it grafted to the run.
+
+        Raises:
+            NotFound: there is no such run.
+        """
+        await self._row(run_id)
+        log = await self._reader.task_log(run_id)
+        items = plan_views(log, start=start, limit=limit)
+        end = start + len(items)
+        return {"items": items, "next": str(end) if end < len(log.laid) else None}
+
     async def get_task(self, run_id: str, path: str) -> View:
         """A task with what it was given, what it gave, its steps and its log.
 
@@ -229,7 +243,8 @@ class Service:
         if record is None:
             raise NotFound("task", path, suggestion=_nearest(path, log))
         definition = await self._definition(row)
-        view = task_views.task_view(record, definition, await self._present(row), table=log.tasks)
+        seen = grafted(definition, log.plans)
+        view = task_views.task_view(record, seen, await self._present(row), table=log.tasks)
         values = await self._reader.step_values(record)
         steps = [{**step, "value": value} for step, value in zip(view["steps"], values, strict=True)]
         return task_views.task_detail(
@@ -317,7 +332,7 @@ class Service:
                 now_us=now_us,
                 total=len(pending),
                 hold=hold,
-                crew=crew_of(workers, definition),
+                crew=crew_of(workers, grafted(definition, state.plans)),
             )
             sentence, wakers = said.sentence, said.wakers
             if joins:

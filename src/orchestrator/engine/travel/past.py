@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from orchestrator.kernel.state import origin_keys
-from orchestrator.kernel.values import NO_ORIGIN, NO_READS, ForkOrigin, Origin, Payload, Reads, Wait
+from orchestrator.kernel.values import NO_ORIGIN, NO_READS, ForkOrigin, Origin, Payload, Plan, Reads, Wait
 
 EFFECTS_ON_THE_WORLD = ("write", "irreversible")
 
@@ -47,6 +47,7 @@ class Fact(msgspec.Struct):
     tokens: int = 0
     timing: Spent | None = None
     forked_from: ForkOrigin | None = None
+    plan: Plan | None = None
 
 
 _decode = msgspec.json.Decoder(Fact).decode
@@ -145,6 +146,7 @@ class Past:
 
     def __init__(self, *, cut: int | None = None) -> None:
         self.tasks: dict[str, PastTask] = {}
+        self.plans: dict[str, Plan] = {}
         self.seq = 0
         self.first_end = 0
         self._cut = cut
@@ -223,6 +225,8 @@ class Past:
             for path, output in fact.outputs.items():
                 if path in self.tasks:
                     self.tasks[path].output = output
+        if fact.plan is not None:
+            self.plans[fact.path] = fact.plan
         task = self.tasks.get(fact.path)
         if task is not None:
             if behind:

@@ -5,13 +5,14 @@ has open runs for certain. Behind it stands what the run itself did from there, 
 and last what the graph leads to, although the run didn't come there.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from orchestrator.engine.travel.past import EFFECTS_ON_THE_WORLD, Cost, Past, PastStep, PastTask
 from orchestrator.engine.views import words
 from orchestrator.kernel.state import RunState
 from orchestrator.model.definition import Definition
+from orchestrator.model.grafts import block_of, grafted
 
 View = dict[str, Any]
 
@@ -45,11 +46,17 @@ class Forked(NamedTuple):
 def again_of(past: Past, forked: Forked) -> list[PastTask]:
     """Of the tasks of the past those that would run again: open in the fork, or behind the cut and still led to."""
     led_to = _led_to(forked)
-    return [
-        task
-        for task in past.tasks.values()
-        if task.path in forked.state.tasks or (task.at_cut is None and task.node in led_to)
-    ]
+    again: dict[str, PastTask] = {}
+    for task in past.tasks.values():
+        comes = task.node in led_to or _is_laid_again(block_of(task.node), again, forked)
+        if task.path in forked.state.tasks or (task.at_cut is None and comes):
+            again[task.path] = task
+    return list(again.values())
+
+
+def _is_laid_again(path: str, again: Container[str], forked: Forked) -> bool:
+    """Whether the task at `path` runs again and will, as far as anybody knows, lay its plan once more."""
+    return path in again and path not in forked.state.plans
 
 
 def plan_view(
@@ -58,7 +65,8 @@ def plan_view(
     """The plan as the API shows it."""
     again = again_of(past, forked)
     known = {task.path for task in again}
-    definition, state = forked.definition, forked.state
+    state = forked.state
+    definition = grafted(forked.definition, {**past.plans, **state.plans})
     starts = [_task(definition, state.tasks[path].node, path, past.tasks.get(path)) for path in state.tasks]
     later = [_task(definition, t.node, t.path, t) for t in again if t.path not in state.tasks]
     reused = [task for task in past.tasks.values() if _is_reused(task, forked)]
@@ -103,6 +111,7 @@ def plan_view(
 def repeats_of(past: Past, definition: Definition) -> dict[str, int]:
     """How many tasks of a whole run had an effect on the world, by effect: what starting it again would repeat."""
     counts: dict[str, int] = dict.fromkeys(EFFECTS_ON_THE_WORLD, 0)
+    definition = grafted(definition, past.plans)
     for task in past.tasks.values():
         repeat = _repeat(definition, task) if task.has_run else None
         if repeat is not None:
@@ -112,7 +121,7 @@ def repeats_of(past: Past, definition: Definition) -> dict[str, int]:
 
 def _led_to(forked: Forked) -> set[str]:
     """The nodes that the fork can come to from where it begins."""
-    successors = forked.definition.graph.successors
+    successors = grafted(forked.definition, forked.state.plans).graph.successors
     todo = [task.node for task in forked.state.tasks.values()] + list(forked.state.arrivals)
     begun = set(forked.state.arrivals)
     seen: set[str] = set()

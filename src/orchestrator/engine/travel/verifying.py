@@ -29,6 +29,7 @@ from orchestrator.kernel.events import (
     JOURNAL_FORMAT,
     RULES_VERSION,
     AnyEvent,
+    GraphExtended,
     RunPatched,
     RunStarted,
     TaskScheduled,
@@ -40,6 +41,8 @@ from orchestrator.kernel.values import NOTHING, microseconds
 from orchestrator.model.checks import check
 from orchestrator.model.definition import Definition, compile_definition
 from orchestrator.model.document import WorkflowDocument
+from orchestrator.model.grafts import compile_block, local_id
+from orchestrator.model.limits import PLAN_BYTES_MAX
 
 TEXT_CHARACTERS_MAX = 1_000_000
 INTEGER_MAX = 2**53
@@ -192,6 +195,8 @@ class _Fold:
         microseconds(event.at)
         _check_plain(event, at)
         self._check_tasks(event, at)
+        if isinstance(event, GraphExtended):
+            _check_plan(event, at)
         for payload in payloads_in(event):
             if payload.blob is not None and payload.blob not in self._blobs:
                 raise InvalidRunFile(f"{at} names a blob that the file doesn't hold before it")
@@ -251,6 +256,23 @@ class _Fold:
             raise InvalidRunFile(
                 f"run {_name(journal.line.id)} ends in a state that can't be shown: {str(error)[:300]}"
             ) from None
+
+
+def _check_plan(event: GraphExtended, at: str) -> None:
+    """The plan can be seen together with the version."""
+    if len(bytes(event.plan.record)) > PLAN_BYTES_MAX:
+        raise InvalidRunFile(f"{at} lays a plan of more than {PLAN_BYTES_MAX:,} bytes")
+    try:
+        block = compile_block(event.path, event.plan.record)
+    except Exception as error:  # noqa: BLE001 -- what a stranger's file holds may be anything
+        raise InvalidRunFile(f"{at} lays a plan that can't be: {str(error)[:300]}") from None
+    ids = [local_id(node) for node in block.nodes]
+    if (
+        ids != event.plan.nodes
+        or event.plan.start_at not in ids
+        or event.plan.output is (block.output is None)
+    ):
+        raise InvalidRunFile(f"{at} lays another plan than it says")
 
 
 def _check_json(data: bytes, what: str) -> None:

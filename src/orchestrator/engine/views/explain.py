@@ -257,6 +257,10 @@ def _items(pending: Pending, row: QueueRow | None, situation: Situation) -> _Tol
     return "items", 3, f"`{path}` {does} {items.open:,} of {items.count:,} items; {', '.join(parts)}"
 
 
+def _plan(pending: Pending, row: QueueRow | None, situation: Situation) -> _Told:
+    return "plan", 9, f"`{pending.waker.path}` waits until its plan is done"
+
+
 def _other(pending: Pending, row: QueueRow | None, situation: Situation) -> _Told:
     waker = pending.waker
     where = f" in `{waker.path}`" if waker.path else ""
@@ -279,6 +283,7 @@ _TELL: Mapping[str, Callable[[Pending, QueueRow | None, Situation], _Told]] = {
     "successor": _successor,
     "budget": _budget,
     "items": _items,
+    "plan": _plan,
 }
 
 

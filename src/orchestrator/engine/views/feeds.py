@@ -18,6 +18,7 @@ from orchestrator.engine.views.payloads import event_view
 from orchestrator.engine.views.runs import View, running_paths
 from orchestrator.errors import NotFound, UsageError
 from orchestrator.kernel.values import rfc3339
+from orchestrator.model.grafts import node_of
 from orchestrator.stores.contract import Notice, QueueRow, RunAdvanced, RunRow, Store, Wake
 
 NOTICES_WAITING_MAX = 1_000
@@ -242,7 +243,7 @@ class Feeds:
                 data={
                     "kind": "task_started",
                     "path": path,
-                    "node": path.partition("@")[0],
+                    "node": node_of(path),
                     "at": rfc3339(row.leased_us or row.queued_us),
                     "attempt": None,
                     "worker": row.worker,

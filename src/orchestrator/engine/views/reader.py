@@ -13,6 +13,7 @@ from orchestrator.kernel import events as e
 from orchestrator.kernel.apply import error_payload, unknown_payload, withdrawn_payload
 from orchestrator.kernel.values import Origin, Payload
 from orchestrator.model.definition import Definition, NodeDefinition
+from orchestrator.model.grafts import grafted, local_id
 
 LOGS_CACHED_MAX = 64
 TASKS_CACHED_MAX = 100_000
@@ -99,7 +100,7 @@ class RunReader:
             shown: dict[str, Any] = {}
             for node, several in origin.sources.items():
                 values = [await self.previous(log, one) for one in several]
-                shown[node] = values[0] if len(values) == 1 else values
+                shown[local_id(node)] = values[0] if len(values) == 1 else values
             return shown
         return None if origin.path is None else await self.output(log, origin.path)
 
@@ -109,11 +110,10 @@ class RunReader:
 
     async def params(self, log: TaskLog, record: TaskRecord, definition: Definition) -> Any:
         """A task's params as its expressions came out, secrets hidden; as written where that can't be known."""
-        node = definition.nodes.get(record.node)
-        written = definition.document.nodes.get(record.node)
-        if node is None or written is None:
+        node = grafted(definition, log.plans).nodes.get(record.node)
+        if node is None:
             return None
-        raw: dict[str, Any] = dict(written.params)
+        raw: dict[str, Any] = dict(node.params_written)
         if node.params.constant:
             return raw
         if len(record.reads.nodes) + len(origin_paths(record.previous)) > VALUES_READ_MAX:

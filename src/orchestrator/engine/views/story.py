@@ -15,6 +15,8 @@ from orchestrator.kernel import events as e
 from orchestrator.kernel.tasks import BY_POLICY
 from orchestrator.kernel.values import Chosen, ErrorInfo, Timing, Wait, microseconds
 
+PLAN_NODES_TOLD_MAX = 8
+
 
 class Line(NamedTuple):
     """One line of a log: its level (`debug`, `info`, `warning`, `error`) and the sentence."""
@@ -203,6 +205,18 @@ def _items_started(event: e.ItemsStarted) -> Line:
     return Line("info", f"{event.path} runs {event.count:,} {'item' if event.count == 1 else 'items'}")
 
 
+def _graph_extended(event: e.GraphExtended) -> Line:
+    nodes = event.plan.nodes
+    listed = ", ".join(nodes[:PLAN_NODES_TOLD_MAX])
+    more = f" and {len(nodes) - PLAN_NODES_TOLD_MAX:,} more" if len(nodes) > PLAN_NODES_TOLD_MAX else ""
+    count = "1 node" if len(nodes) == 1 else f"{len(nodes):,} nodes"
+    return Line("info", f"{event.path} laid a plan of {count}: {listed}{more}{_because(event.reason)}")
+
+
+def _plan_finished(event: e.PlanFinished) -> Line:
+    return Line("debug", f"{event.path} goes on: its plan is done")
+
+
 def _task_started(event: e.TaskStarted) -> Line:
     return Line("info", f"{event.path} began attempt {event.attempt}; it must not happen twice")
 
@@ -357,6 +371,8 @@ _TELL: dict[type[e.Event], Callable[[Any], Line]] = {
     e.JoinHeldBack: _join_held_back,
     e.TaskScheduled: _task_scheduled,
     e.ItemsStarted: _items_started,
+    e.GraphExtended: _graph_extended,
+    e.PlanFinished: _plan_finished,
     e.TaskStarted: _task_started,
     e.StepStarted: _step_started,
     e.StepRecorded: _step_recorded,

@@ -7,7 +7,7 @@ prefix is folded first, and the parent's results are marked `from_parent`.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.engine.views.explain import NO_HOLD, Hold
 from orchestrator.engine.views.payloads import payload_bytes
@@ -15,7 +15,16 @@ from orchestrator.engine.views.tasktable import Attempt, Ref, Step, TaskRecord, 
 from orchestrator.kernel import events as e
 from orchestrator.kernel.apply import variable_key
 from orchestrator.kernel.status import TaskStatus
-from orchestrator.kernel.values import ErrorInfo, Origin, Parent, Reads
+from orchestrator.kernel.values import ErrorInfo, Origin, Parent, Plan, Reads, Wait
+
+
+class LaidPlan(NamedTuple):
+    """A plan that a task of the run laid."""
+
+    plan: Plan
+    at: str
+    seq: int
+    reason: str | None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -23,7 +32,8 @@ class TaskLog:
     """The fold of one run's journal up to `seq`.
 
     `forks` counts the forks that lead to this run. `variables` names the event that holds each value of a variable, by
-    the kernel's key. `hold` is who paused or cancelled the run last, and why.
+    the kernel's key. `hold` is who paused or cancelled the run last, and why. `laid` and `plans` are the plans of the
+    run, by the paths of the tasks that laid them.
     """
 
     run_id: str
@@ -38,6 +48,8 @@ class TaskLog:
     tasks: TaskTable = field(default_factory=TaskTable)
     variables: dict[str, Ref] = field(default_factory=dict[str, Ref])
     hold: Hold = NO_HOLD
+    laid: dict[str, LaidPlan] = field(default_factory=dict[str, LaidPlan])
+    plans: dict[str, Plan] = field(default_factory=dict[str, Plan])
 
     def extend(self, lines: Iterable[bytes]) -> None:
         """Fold the events that follow on `seq`."""
@@ -59,6 +71,8 @@ class TaskLog:
             tasks=self.tasks.fork(),
             variables=dict(self.variables),
             input=self.input,
+            laid=dict(self.laid),
+            plans=dict(self.plans),
         )
 
     def ref(self, event: e.Event) -> Ref:
@@ -113,9 +127,11 @@ def _reopen(log: TaskLog, paths: Iterable[str]) -> None:
         if record.status is TaskStatus.FAILED:
             _forget_last_failures(record)
         record.status, record.from_parent = TaskStatus.READY, False
+        if record.block:
+            record.status = TaskStatus.WAITING
         record.error, record.doubt, record.reason = None, "", ""
         record.finished_at, record.not_before_us = "", 0
-        record.waits = {}
+        record.waits = dict(_FOR_ITS_PLAN) if record.block else {}
         record.steps = {k: step for k, step in record.steps.items() if step.status != "waiting"}
 
 
@@ -178,6 +194,26 @@ def _items_started(log: TaskLog, event: e.ItemsStarted) -> None:
     _begin(record, event.timing.started_at)
     record.status, record.not_before_us = TaskStatus.WAITING, 0
     log.tasks.begin_items(event.path, event.count)
+
+
+_FOR_ITS_PLAN = {"plan": Wait(step="plan", kind="plan")}
+
+
+def _graph_extended(log: TaskLog, event: e.GraphExtended) -> None:
+    record = log.tasks.edit(event.path)
+    attempt = _current(record, event.attempt)
+    attempt.worker, attempt.queued_at = event.timing.worker, event.timing.queued_at
+    attempt.started_at, attempt.finished_at = event.timing.started_at, event.at
+    _begin(record, event.timing.started_at)
+    record.status, record.not_before_us, record.block = TaskStatus.WAITING, 0, True
+    record.waits = dict(_FOR_ITS_PLAN)
+    log.laid[event.path] = LaidPlan(event.plan, event.at, event.seq, event.reason)
+    log.plans[event.path] = event.plan
+
+
+def _plan_finished(log: TaskLog, event: e.PlanFinished) -> None:
+    record = log.tasks.edit(event.path)
+    record.status, record.waits, record.block = TaskStatus.READY, {}, False
 
 
 def _current(record: TaskRecord, number: int) -> Attempt:
@@ -329,6 +365,8 @@ _FOLD: dict[type[e.Event], Callable[[TaskLog, Any], None]] = {
     e.CancelRequested: _cancel_requested,
     e.TaskScheduled: _task_scheduled,
     e.ItemsStarted: _items_started,
+    e.GraphExtended: _graph_extended,
+    e.PlanFinished: _plan_finished,
     e.TaskStarted: _task_started,
     e.StepStarted: _step_started,
     e.StepRecorded: _step_recorded,

@@ -20,6 +20,7 @@ from orchestrator.kernel.state import container_path
 from orchestrator.kernel.status import RunStatus, TaskStatus
 from orchestrator.kernel.values import CachedFrom, rfc3339
 from orchestrator.model.definition import Definition
+from orchestrator.model.grafts import grafted
 from orchestrator.stores.contract import QueueRow
 
 FAILURES_SHOWN_MAX = 10
@@ -51,19 +52,23 @@ def task_page(
 ) -> tuple[list[View], int | None]:
     """At most `limit` of the wanted tasks from position `start` on, and where the next page begins (None: nowhere)."""
     views: list[View] = []
+    seen = grafted(definition, log.plans)
     for position, record in log.tasks.select(where, start=start):
         if where.statuses and _status(record, present) not in where.statuses:
             continue
         if len(views) == limit:
             return views, position
-        views.append(task_view(record, definition, present, table=log.tasks))
+        views.append(task_view(record, seen, present, table=log.tasks))
     return views, None
 
 
 def task_view(
     record: TaskRecord, definition: Definition, present: Present, *, table: TaskTable | None = None
 ) -> View:
-    """One task without its values; with the `table` that it stands in also how far its items are."""
+    """One task without its values; with the `table` that it stands in also how far its items are.
+
+    `definition` is what the run sees: its version, with its plans.
+    """
     node = definition.nodes.get(record.node)
     leased = _leased(record, present)
     status = _status(record, present)

@@ -88,6 +88,7 @@ class TaskRecord(Kept):
     compensates: str | None = None
     compensated_by: str | None = None
     cached: CachedFrom | None = None
+    block: bool = False
 
     @property
     def over(self) -> bool:

@@ -1,5 +1,6 @@
 """Workflows, versions, graphs and node classes as the API shows them. Pure."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -8,7 +9,7 @@ from orchestrator.engine.runs.definitions import VersionRecord
 from orchestrator.engine.views.runs import View
 from orchestrator.kernel.values import rfc3339
 from orchestrator.model.declarations import ANY, ClassDeclaration, find_class
-from orchestrator.model.definition import Definition, build_graph, wire
+from orchestrator.model.definition import Definition, NodeDefinition, build_graph, wire
 from orchestrator.model.document import WorkflowDocument
 from orchestrator.model.graph import Graph
 from orchestrator.model.reading import Syntax, read_source
@@ -17,7 +18,14 @@ from orchestrator.stores.contract import WorkflowRow, WorkflowVersion
 
 def graph_view(definition: Definition) -> View:
     """The drawn form of a definition."""
-    nodes = [
+    nodes = drawn_nodes(definition.nodes, definition.graph)
+    return {"nodes": nodes, "edges": drawn_edges(definition.graph)}
+
+
+def drawn_nodes(nodes: Mapping[str, NodeDefinition], graph: Graph) -> list[View]:
+    """The nodes of a graph, of a version or of a plan."""
+    ends = _ends(graph)
+    return [
         {
             "id": node.id,
             "class": node.declaration.name,
@@ -25,12 +33,11 @@ def graph_view(definition: Definition) -> View:
             "effect": node.effect.value,
             "join": node.is_join,
             "for_each": node.for_each is not None,
-            "end": node.id in _ends(definition.graph),
-            "start": node.id == definition.start_at,
+            "end": node.id in ends,
+            "start": node.id == graph.start,
         }
-        for node in definition.nodes.values()
+        for node in nodes.values()
     ]
-    return {"nodes": nodes, "edges": _edges(definition.graph)}
 
 
 def sketch_view(document: WorkflowDocument, known: dict[str, ClassDeclaration]) -> View:
@@ -57,14 +64,15 @@ def sketch_view(document: WorkflowDocument, known: dict[str, ClassDeclaration]) 
                 "start": node == document.start_at,
             }
         )
-    return {"nodes": nodes, "edges": _edges(graph)}
+    return {"nodes": nodes, "edges": drawn_edges(graph)}
 
 
 def _ends(graph: Graph) -> frozenset[str]:
     return frozenset(graph.ends) - graph.compensations
 
 
-def _edges(graph: Graph) -> list[View]:
+def drawn_edges(graph: Graph) -> list[View]:
+    """The ways of a graph."""
     return [
         {
             "source": edge.source,
@@ -144,9 +152,6 @@ def workflow_summary(row: WorkflowRow, record: VersionRecord, *, last_run: View 
 
 def class_view(declaration: ClassDeclaration) -> View:
     """A node class."""
-    routes: list[str] | str | None = None
-    if declaration.routes is not None:
-        routes = ANY if declaration.routes == (ANY,) else list(declaration.routes)
     return {
         "name": declaration.name,
         "title": declaration.title,
@@ -155,10 +160,16 @@ def class_view(declaration: ClassDeclaration) -> View:
         "family": declaration.family,
         "icon": declaration.icon or None,
         "effect": declaration.effect.value,
-        "routes": routes,
+        "routes": _names(declaration.routes),
+        "may_use": _names(declaration.may_use),
+        "max_nodes": declaration.max_nodes if declaration.plans else None,
         "decides": declaration.decides,
         "class_version": declaration.class_version,
         "params_schema": declaration.params_schema,
         "output_schema": declaration.output_schema,
         "deterministic": None,
     }
+
+
+def _names(declared: tuple[str, ...] | None) -> list[str] | str | None:
+    return None if declared is None else ANY if declared == (ANY,) else list(declared)

@@ -2,7 +2,7 @@
 
 import type { Client, ClientMeta, Options as Options2, RequestResult, ServerSentEventsResult, TDataShape } from './client';
 import { client } from './client.gen';
-import type { CancelRunData, CancelRunErrors, CancelRunResponses, CloseSessionData, CloseSessionResponses, DeleteWorkflowData, DeleteWorkflowErrors, DeleteWorkflowResponses, ExplainRunData, ExplainRunErrors, ExplainRunResponses, ExportRunData, ExportRunErrors, ExportRunResponses, FollowRunData, FollowRunErrors, FollowRunResponse, FollowRunResponses, FollowRunsData, FollowRunsErrors, FollowRunsResponse, FollowRunsResponses, ForkRunData, ForkRunErrors, ForkRunResponses, GetHealthData, GetHealthResponses, GetReadinessData, GetReadinessErrors, GetReadinessResponses, GetRunData, GetRunErrors, GetRunResponses, GetRunStateData, GetRunStateErrors, GetRunStateResponses, GetSessionData, GetSessionResponses, GetSystemData, GetSystemErrors, GetSystemResponses, GetTaskData, GetTaskErrors, GetTaskResponses, GetWorkflowData, GetWorkflowErrors, GetWorkflowResponses, GetWorkflowSchemaData, GetWorkflowSchemaErrors, GetWorkflowSchemaResponses, GetWorkflowVersionData, GetWorkflowVersionErrors, GetWorkflowVersionResponses, ImportRunData, ImportRunErrors, ImportRunResponses, ListNodeClassesData, ListNodeClassesErrors, ListNodeClassesResponses, ListOutboxData, ListOutboxErrors, ListOutboxResponses, ListRunsData, ListRunsErrors, ListRunsResponses, ListTasksData, ListTasksErrors, ListTasksResponses, ListWorkflowsData, ListWorkflowsErrors, ListWorkflowsResponses, ListWorkflowVersionsData, ListWorkflowVersionsErrors, ListWorkflowVersionsResponses, OpenSessionData, OpenSessionErrors, OpenSessionResponses, PauseRunData, PauseRunErrors, PauseRunResponses, PlanForkData, PlanForkErrors, PlanForkResponses, RaiseBudgetData, RaiseBudgetErrors, RaiseBudgetResponses, ReadJournalData, ReadJournalErrors, ReadJournalResponses, ResolveTaskData, ResolveTaskErrors, ResolveTaskResponses, ResumeRunData, ResumeRunErrors, ResumeRunResponses, RetryRunData, RetryRunErrors, RetryRunResponses, SaveWorkflowData, SaveWorkflowErrors, SaveWorkflowResponses, SignalRunData, SignalRunErrors, SignalRunResponses, StartRunData, StartRunErrors, StartRunResponses, ValidateWorkflowData, ValidateWorkflowErrors, ValidateWorkflowResponses } from './types.gen';
+import type { CancelRunData, CancelRunErrors, CancelRunResponses, CloseSessionData, CloseSessionResponses, DeleteWorkflowData, DeleteWorkflowErrors, DeleteWorkflowResponses, ExplainRunData, ExplainRunErrors, ExplainRunResponses, ExportRunData, ExportRunErrors, ExportRunResponses, FollowRunData, FollowRunErrors, FollowRunResponse, FollowRunResponses, FollowRunsData, FollowRunsErrors, FollowRunsResponse, FollowRunsResponses, ForkRunData, ForkRunErrors, ForkRunResponses, GetHealthData, GetHealthResponses, GetReadinessData, GetReadinessErrors, GetReadinessResponses, GetRunData, GetRunErrors, GetRunResponses, GetRunStateData, GetRunStateErrors, GetRunStateResponses, GetSessionData, GetSessionResponses, GetSystemData, GetSystemErrors, GetSystemResponses, GetTaskData, GetTaskErrors, GetTaskResponses, GetWorkflowData, GetWorkflowErrors, GetWorkflowResponses, GetWorkflowSchemaData, GetWorkflowSchemaErrors, GetWorkflowSchemaResponses, GetWorkflowVersionData, GetWorkflowVersionErrors, GetWorkflowVersionResponses, ImportRunData, ImportRunErrors, ImportRunResponses, ListNodeClassesData, ListNodeClassesErrors, ListNodeClassesResponses, ListOutboxData, ListOutboxErrors, ListOutboxResponses, ListPlansData, ListPlansErrors, ListPlansResponses, ListRunsData, ListRunsErrors, ListRunsResponses, ListTasksData, ListTasksErrors, ListTasksResponses, ListWorkflowsData, ListWorkflowsErrors, ListWorkflowsResponses, ListWorkflowVersionsData, ListWorkflowVersionsErrors, ListWorkflowVersionsResponses, OpenSessionData, OpenSessionErrors, OpenSessionResponses, PauseRunData, PauseRunErrors, PauseRunResponses, PlanForkData, PlanForkErrors, PlanForkResponses, RaiseBudgetData, RaiseBudgetErrors, RaiseBudgetResponses, ReadJournalData, ReadJournalErrors, ReadJournalResponses, ResolveTaskData, ResolveTaskErrors, ResolveTaskResponses, ResumeRunData, ResumeRunErrors, ResumeRunResponses, RetryRunData, RetryRunErrors, RetryRunResponses, SaveWorkflowData, SaveWorkflowErrors, SaveWorkflowResponses, SignalRunData, SignalRunErrors, SignalRunResponses, StartRunData, StartRunErrors, StartRunResponses, ValidateWorkflowData, ValidateWorkflowErrors, ValidateWorkflowResponses } from './types.gen';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -427,6 +427,25 @@ export const explainRun = <ThrowOnError extends boolean = false>(options: Option
         }
     ],
     url: '/api/v1/runs/{run_id}/explain',
+    ...options
+});
+
+/**
+ * List the plans of a run
+ *
+ * What tasks of the run laid in front of it: nodes for this run only, each plan with its graph, in their order.
+ */
+export const listPlans = <ThrowOnError extends boolean = false>(options: Options<ListPlansData, ThrowOnError>): RequestResult<ListPlansResponses, ListPlansErrors, ThrowOnError> => (options.client ?? client).get<ListPlansResponses, ListPlansErrors, ThrowOnError>({
+    security: [
+        { scheme: 'bearer', type: 'http' },
+        { name: 'X-API-Key', type: 'apiKey' },
+        {
+            in: 'cookie',
+            name: 'orchestrator_session',
+            type: 'apiKey'
+        }
+    ],
+    url: '/api/v1/runs/{run_id}/plans',
     ...options
 });
 

@@ -721,6 +721,22 @@ export type ItemsJournalEvent = {
 };
 
 /**
+ * LaidPlanPage
+ */
+export type ItemsLaidPlan = {
+    /**
+     * Items
+     */
+    items: Array<LaidPlan>;
+    /**
+     * Next
+     *
+     * Give it as `cursor` to go on; null at the end of the list.
+     */
+    next: string | null;
+};
+
+/**
  * NodeClassPage
  */
 export type ItemsNodeClass = {
@@ -854,6 +870,74 @@ export type JournalEvent = {
 };
 
 /**
+ * LaidPlan
+ *
+ * A plan that a task of a run laid: nodes for this run only, which lead to one another.
+ */
+export type LaidPlan = {
+    /**
+     * Path
+     *
+     * The task that laid it.
+     */
+    path: string;
+    /**
+     * Node
+     *
+     * The node of that task.
+     */
+    node: string;
+    /**
+     * Seq
+     *
+     * The event that says so.
+     */
+    seq: number;
+    /**
+     * At
+     *
+     * RFC 3339 UTC with microseconds.
+     */
+    at: string;
+    /**
+     * Reason
+     */
+    reason: string | null;
+    /**
+     * Done
+     *
+     * Whether nothing of it can run any more.
+     */
+    done: boolean;
+    /**
+     * Start At
+     *
+     * Its first node, by its id in the plan.
+     */
+    start_at: string;
+    /**
+     * Nodes
+     *
+     * Its nodes as written, by their ids in the plan.
+     */
+    nodes: {
+        [key: string]: {
+            [key: string]: unknown;
+        };
+    };
+    /**
+     * Output
+     *
+     * What the plan says that it gives; null: what its sinks gave.
+     */
+    output: unknown;
+    /**
+     * Its drawn form; ids are those of the run's tasks, such as `plan@2/fetch`.
+     */
+    graph: Graph;
+};
+
+/**
  * LogLine
  *
  * One line that a node logged.
@@ -926,6 +1010,18 @@ export type NodeClass = {
      * What it chooses among; null: it doesn't decide.
      */
     routes: Array<string> | '*' | null;
+    /**
+     * May Use
+     *
+     * The classes that its plans may use; null: it lays no plans.
+     */
+    may_use: Array<string> | '*' | null;
+    /**
+     * Max Nodes
+     *
+     * How many nodes one of its plans may have.
+     */
+    max_nodes: number | null;
     /**
      * Decides
      */
@@ -3706,6 +3802,75 @@ export type ExplainRunResponses = {
 };
 
 export type ExplainRunResponse = ExplainRunResponses[keyof ExplainRunResponses];
+
+export type ListPlansData = {
+    body?: never;
+    path: {
+        /**
+         * Run Id
+         *
+         * The run's id.
+         */
+        run_id: string;
+    };
+    query?: {
+        /**
+         * Limit
+         *
+         * How many at most.
+         */
+        limit?: number;
+        /**
+         * Cursor
+         *
+         * `next` of the page before.
+         */
+        cursor?: string | null;
+    };
+    url: '/api/v1/runs/{run_id}/plans';
+};
+
+export type ListPlansErrors = {
+    /**
+     * Unauthorized
+     */
+    401: Problem;
+    /**
+     * Forbidden
+     */
+    403: Problem;
+    /**
+     * Not Found
+     */
+    404: Problem;
+    /**
+     * Unprocessable Entity
+     */
+    422: Problem;
+    /**
+     * Too Many Requests
+     */
+    429: Problem;
+    /**
+     * Internal Server Error
+     */
+    500: Problem;
+    /**
+     * Service Unavailable
+     */
+    503: Problem;
+};
+
+export type ListPlansError = ListPlansErrors[keyof ListPlansErrors];
+
+export type ListPlansResponses = {
+    /**
+     * Successful Response
+     */
+    200: ItemsLaidPlan;
+};
+
+export type ListPlansResponse = ListPlansResponses[keyof ListPlansResponses];
 
 export type PauseRunData = {
     body?: Reason;
