@@ -21,6 +21,7 @@ from orchestrator.engine.attempts.worker import Worker
 from orchestrator.engine.config import EngineConfig
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.redaction import Redactor
+from orchestrator.engine.sealing import KeyRing, check_readable, sealed
 from orchestrator.engine.service.facade import Service
 from orchestrator.engine.views.story import tell
 from orchestrator.errors import UsageError
@@ -194,7 +195,8 @@ def configure_logging(
 
 
 def _own_key(settings: Settings) -> dict[str, str]:
-    return {} if settings.api_key is None else {"API_KEY": settings.api_key.get_secret_value()}
+    own = {"API_KEY": settings.api_key, "ENCRYPTION_KEY": settings.encryption_key}
+    return {name: key.get_secret_value() for name, key in own.items() if key is not None}
 
 
 def _tell(state: RunState, events: Sequence[Event]) -> None:
@@ -229,9 +231,12 @@ async def running(
     sys.setswitchinterval(SWITCH_SECONDS)
     known = load_registry(settings, registry=registry)
     store = open_store(settings.store)
+    if settings.encryption_key is not None:
+        store = sealed(store, KeyRing.parse(settings.encryption_key.get_secret_value()))
     await store.open()
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
+        await check_readable(store, settings.namespace)
         judge(store.durability())
         engine = Engine(store, known, config=engine_config(settings))
         if logging.getLogger(RUN_LOG).isEnabledFor(logging.INFO):

@@ -95,6 +95,10 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = Field(
         default=None, description="Key that every call must show; needed off loopback."
     )
+    encryption_key: SecretStr | None = Field(
+        default=None,
+        description="Key to encrypt stored data with, and after commas those of before.",
+    )
     cors_origins: Origins = Field(
         default=(), description="Origins of other people's pages that may call the API."
     )
@@ -167,7 +171,7 @@ class Settings(BaseSettings):
             )
         return value
 
-    @field_validator("api_key")
+    @field_validator("api_key", "encryption_key")
     @classmethod
     def _no_blank_key(cls, value: SecretStr | None) -> SecretStr | None:
         # A blank key would be "set" and match nothing or everything: it counts as none.

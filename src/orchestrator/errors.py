@@ -162,6 +162,20 @@ class StoreIncompatible(StoreError):
     code = "store_incompatible"
 
 
+class EncryptionKeyMissing(StoreIncompatible):
+    """The data is sealed with a key that this process doesn't have. Nothing was touched."""
+
+    code = "encryption_key_missing"
+
+    def __init__(self, key_id: str, *, known: tuple[str, ...] = ()) -> None:
+        self.key_id = key_id
+        has = f"has only {', '.join(f'`{one}`' for one in known)}" if known else "has no key"
+        super().__init__(
+            f"the data is encrypted with the key `{key_id}`, and this process {has}; add that key to "
+            "ORCHESTRATOR_ENCRYPTION_KEY (after a comma, if it isn't the one to encrypt with)"
+        )
+
+
 class NodeError(OrchestratorError):
     """A task failed, or is to fail, for a reason that its node (or its document) is answerable for.
 

@@ -77,6 +77,7 @@ TABLE: Mapping[type[errors.OrchestratorError], Mapped] = {
     errors.CommitUnknown: Mapped(
         503, "It may or may not have happened; repeat it with the same Idempotency-Key", retry_after_seconds=1
     ),
+    errors.EncryptionKeyMissing: Mapped(503, "An encryption key is missing"),
     errors.StoreIncompatible: Mapped(503, "The store belongs to another release"),
     errors.NodeError: Mapped(422, "A node failed"),
     errors.RetryLater: Mapped(503, "Try again later", retry_after_seconds=1),

@@ -14,6 +14,7 @@ from asyncio.subprocess import PIPE, Process
 from typing import Any
 
 import structlog
+from pydantic import SecretStr
 
 from orchestrator.config import PREFIX, Settings
 
@@ -34,6 +35,10 @@ def environment_of(settings: Settings) -> dict[str, str]:
         if name in ("host", "port", "api_key", "dev"):
             continue  # a worker listens nowhere
         value: object = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            value = value.get_secret_value()
+        elif value is None:
+            continue
         several = name in ("nodes", "allowed_hosts", "cors_origins", "queues")
         environment[PREFIX + name.upper()] = ",".join(getattr(settings, name)) if several else str(value)
     environment.pop(PREFIX + "CONFIG", None)

@@ -19,6 +19,7 @@ from orchestrator.engine.runs.finishing import finish_run
 from orchestrator.engine.runs.index import index_of
 from orchestrator.engine.runs.rows import enqueue_of
 from orchestrator.engine.runs.summary import summarize
+from orchestrator.engine.sealing import refuse_sealed
 from orchestrator.errors import (
     CommitUnknown,
     Conflict,
@@ -700,7 +701,9 @@ def restore(loaded: LoadedRun) -> RunState:
     try:
         state = decode_state(loaded.snapshot) if loaded.snapshot is not None else RunState()
         fold(state, list(decode_all(loaded.events)))
-    except msgspec.ValidationError as error:
+    except msgspec.DecodeError as error:
+        for data in (loaded.snapshot or b"", *loaded.events):
+            refuse_sealed(data)
         raise _unreadable(loaded.run_id, error) from None
     if state.format > JOURNAL_FORMAT or state.rules > RULES_VERSION:
         raise StoreIncompatible(

@@ -7,6 +7,7 @@ from itertools import islice
 
 import msgspec
 
+from orchestrator.engine.sealing import refuse_sealed
 from orchestrator.engine.views.explain import Pending, pending_of
 from orchestrator.engine.views.words import shortened
 from orchestrator.kernel.events import Event, RunCancelled
@@ -67,8 +68,13 @@ def decode_summary(data: bytes) -> Summary:
 
     Raises:
         msgspec.ValidationError: it isn't a summary that this release knows.
+        EncryptionKeyMissing: it is sealed, and this process has no key.
     """
-    return _decoder.decode(data) if data else Summary()
+    try:
+        return _decoder.decode(data) if data else Summary()
+    except msgspec.DecodeError:
+        refuse_sealed(data)
+        raise
 
 
 def summary_of(state: RunState, last: Event | None = None) -> Summary:
