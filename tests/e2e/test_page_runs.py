@@ -44,6 +44,7 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
 @pytest.fixture
 def page(browser: Browser, dev: Server) -> Generator[Page]:
     watch = Watch()
+    watch.allow("/runs/import")
     with tab(browser, dev.url, watch) as found:
         yield found
     watch.check()
@@ -257,3 +258,63 @@ def test_the_list_says_why_a_run_was_cancelled(page: Page, dev: Server) -> None:
         until_over(client, run)
     page.goto("/runs?status=cancelled")
     expect(page.get_by_role("list", name="Runs")).to_contain_text("the customer took it back")
+
+
+def test_a_fork_gets_another_output_and_says_what_that_means(page: Page, dev: Server) -> None:
+    nodes = {
+        "begin": {**BEGIN, "next_node": "price"},
+        "price": {"class": "SetNode", "params": {"values": {"amount": 7}}, "next_node": "book"},
+        "book": {
+            "class": "BookNode",
+            "params": {"what": "{{ previous.amount }} seats"},
+            "next_node": "finish",
+        },
+        "finish": END,
+    }
+    run = ran(dev, "to fork with an output", nodes)
+    page.goto(f"/runs/{run}?node=price&tab=output")
+    page.get_by_role("button", name="Fork with another output…").click()
+    dialog = page.get_by_role("dialog", name=re.compile("^Fork run"))
+    text = dialog.get_by_role("textbox", name="Output of price")
+    expect(text).to_contain_text('"amount": 7')
+    text.fill('{"amount": ')
+    expect(dialog.get_by_role("button", name=re.compile("^Start the fork"))).to_be_disabled()
+    text.fill('{"amount": 9}')
+    plan = dialog.get_by_role("region", name="Plan")
+    expect(plan).to_contain_text("1 write effect would repeat")
+    expect(plan.locator(".ban.fail")).to_contain_text("book")
+    expect(dialog.get_by_role("button", name="Start the fork, repeating 1 write effect")).to_be_enabled()
+    assert not accessible(page)
+    page.keyboard.press("Control+Enter")
+    page.wait_for_url(lambda url: "/runs/" in url and run not in url)
+    expect(page.locator(".run-sub .chip")).to_have_text("Succeeded")
+    fork = run_id(page)
+    with dev.client() as client:
+        until_over(client, fork)
+        assert client.get(f"/runs/{fork}/tasks/book").json()["output"] == {"booked": "9 seats"}
+
+
+def test_a_run_is_downloaded_and_its_file_is_opened(page: Page, dev: Server, tmp_path: Path) -> None:
+    run = ran(dev, "to download", {"begin": {**BEGIN, "next_node": "finish"}, "finish": END})
+    page.goto(f"/runs/{run}")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download run").click()
+    file = tmp_path / download.value.suggested_filename
+    download.value.save_as(file)
+    page.goto("/runs")
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Open run file…").click()
+    chooser.value.set_files(file)
+    page.wait_for_url(lambda url: "/runs/run_" in url and run not in url)
+    expect(page.get_by_role("navigation", name="Runs that belong")).to_contain_text("Read from a file")
+    expect(page.locator(".run-sub .chip")).to_have_text("Succeeded")
+
+
+def test_a_file_that_is_no_run_is_refused_in_words(page: Page, dev: Server, tmp_path: Path) -> None:
+    ran(dev, "beside the file", {"begin": {**BEGIN, "next_node": "finish"}, "finish": END})
+    (tmp_path / "cat.jpg").write_bytes(b"no run at all")
+    page.goto("/runs")
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Open run file…").click()
+    chooser.value.set_files(tmp_path / "cat.jpg")
+    expect(page.locator(".toast")).to_contain_text("run file")

@@ -10,6 +10,7 @@ import type {
   NodeClass,
   Page,
   Run,
+  RunStateAt,
   RunSummary,
   Task,
   TaskDetail,
@@ -34,6 +35,7 @@ export type ForkAsked = {
   input?: Json;
   vars?: { [name: string]: Json };
   decisions?: { [path: string]: string[] };
+  outputs?: { [path: string]: Json };
   version?: number;
 };
 
@@ -78,6 +80,9 @@ export const api = {
   retry: (id: string) => json<Run>(sdk.retryRun({ path: { run_id: id }, body: {} })),
   fork: (id: string, body: ForkAsked) => json<Run>(sdk.forkRun({ path: { run_id: id }, body })),
   planFork: (id: string, body: ForkAsked) => json<ForkPlan>(sdk.planFork({ path: { run_id: id }, body })),
+  importRun: (file: Blob) => json<{ run: Run; created: boolean }>(sdk.importRun({ body: file })),
+  stateAt: (id: string, seq: number | null) =>
+    json<RunStateAt>(sdk.getRunState({ path: { run_id: id }, query: { ...(seq !== null && { seq }) } })),
   signal: (id: string, name: string, payload: Json, idempotencyKey: string) =>
     answer(sdk.signalRun({ path: { run_id: id, name }, body: { payload }, ...keyed(idempotencyKey) })),
   resolve: (id: string, path: string, body: { action: sdk.Resolve["action"]; output?: Json; message?: string }) =>

@@ -1,38 +1,80 @@
-/** Another run from any point of this one: what it changes, and, before it starts, what that means. */
+/** Another run from any point of this one: what it changes, and, beside it, what that means before it starts. */
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
-import { useEffect, useId, useMemo, useState } from "react";
+import { type ReactNode, useEffect, useId, useMemo, useState } from "react";
 import { api, type ForkAsked } from "@/api/calls";
-import type { ForkPlan, Json, JsonObject } from "@/api/types";
-import { JsonField, readJson } from "@/design/JsonField";
-import { Prose } from "@/design/Prose";
-import { forkPoints } from "@/rules/fork";
+import { taskQuery } from "@/api/queries";
+import type { Json, JsonObject } from "@/api/types";
+import { Icon } from "@/design/icons";
+import { JsonEditor } from "@/design/JsonEditor";
+import { type Read, readJson } from "@/design/JsonField";
+import { forkPoints, repeatsWords } from "@/rules/fork";
 import { shortId } from "@/rules/status";
+import type { ForkWish } from "./actions";
+import { ForkPlanView } from "./ForkPlanView";
 import { Ask, type Props } from "./RunDialogs";
 
 const SETTLE_MS = 300;
-const SHOWN = 8;
-const WHERE_DECIDED = "decided";
+const POINTS_MAX = 300;
+const CHOSEN_BY_CHANGE = "by change";
 
-type Decided = { path: string; route: string };
+type Kind = "decision" | "output" | "input" | "vars" | "version";
+const NAMES: Record<Kind, string> = {
+  decision: "Decision",
+  output: "Output of a task",
+  input: "Input",
+  vars: "Variables",
+  version: "Version",
+};
+const KINDS = Object.keys(NAMES) as Kind[];
 
-export function ForkDialog({ run, view, onClose, onForked, decision }: Props & { decision?: Decided | undefined }) {
+export function ForkDialog({ run, view, onClose, onForked, wish }: Props & { wish: ForkWish }) {
   const points = useMemo(() => forkPoints(view.feed.events), [view.feed.events]);
   const ways = useMemo(() => otherWays(view), [view]);
-  const [seq, setSeq] = useState(() => points.at(run.finished_at ? 0 : -1)?.seq ?? 1);
-  const [way, setWay] = useState(() => (decision ? key(decision) : ""));
+  const [kinds, setKinds] = useState<readonly Kind[]>(() => begunWith(wish));
+  const [point, setPoint] = useState<number | null>(wish.seq ?? null);
+  const [way, setWay] = useState(() => (wish.decision ? key(wish.decision) : ""));
+  const [path, setPath] = useState(wish.output ?? "");
+  const [output, setOutput] = useState<string | null>(null);
   const [input, setInput] = useState(() => JSON.stringify(run.input, null, 2));
-  const [variables, setVariables] = useState("{}");
+  const [vars, setVars] = useState<string | null>(null);
   const [version, setVersion] = useState(String(run.version));
-  const [atId, wayId, versionId] = [useId(), useId(), useId()];
-  const chosen = ways.find((one) => key(one) === way);
-  const parsed = readJson(input);
-  const vars = readJson(variables);
-  const varsOk = vars.ok && isObject(vars.value);
-  const ready = parsed.ok && varsOk && points.length > 0;
-  const body: ForkAsked = chosen ? { decisions: { [chosen.path]: [chosen.route] } } : { seq };
-  if (parsed.ok && JSON.stringify(parsed.value) !== JSON.stringify(run.input)) body.input = parsed.value;
-  if (vars.ok && isObject(vars.value) && Object.keys(vars.value).length > 0) body.vars = vars.value;
-  if (Number(version) !== run.version) body.version = Number(version);
+  const has = (kind: Kind) => kinds.includes(kind);
+
+  const paths = useMemo(() => withOutput(view), [view]);
+  const known = useQuery({ ...taskQuery(run.id, path), enabled: has("output") && path !== "" }).data;
+  const outputText = output ?? JSON.stringify(known?.output ?? null, null, 2);
+  const asks = ways.find((one) => key(one) === way) ?? ways[0];
+  const decision = has("decision") ? asks : undefined;
+  const byChange = decision !== undefined || (has("output") && path !== "");
+  const seq = point ?? points.at(run.finished_at ? 0 : -1)?.seq ?? null;
+  const before = useQuery({
+    queryKey: ["runs", "state", run.id, byChange ? null : seq],
+    queryFn: () => api.stateAt(run.id, byChange ? null : seq),
+    enabled: has("vars"),
+  }).data;
+  const varsText = vars ?? JSON.stringify(before?.variables ?? {}, null, 2);
+
+  const read: Partial<Record<Kind, Read>> = {
+    ...(has("input") && { input: readJson(input) }),
+    ...(has("vars") && { vars: readJson(varsText) }),
+    ...(has("output") && { output: readJson(outputText) }),
+  };
+  const varsOk = !read.vars?.ok || isObject(read.vars.value);
+  const versionOk = !has("version") || /^[1-9]\d*$/.test(version);
+  const ready =
+    Object.values(read).every((one) => one.ok) &&
+    varsOk &&
+    versionOk &&
+    (byChange || seq !== null) &&
+    (!has("output") || path !== "");
+  const body: ForkAsked = byChange ? {} : { seq: seq ?? 1 };
+  if (point !== null && has("output")) body.seq = point;
+  if (decision) body.decisions = { [decision.path]: [decision.route] };
+  if (read.output?.ok && path !== "") body.outputs = { [path]: read.output.value };
+  if (read.input?.ok) body.input = read.input.value;
+  if (read.vars?.ok && isObject(read.vars.value)) body.vars = changedOnly(read.vars.value, before?.variables ?? {});
+  if (has("version") && versionOk) body.version = Number(version);
+
   const asked = useSettled(JSON.stringify(body));
   const plan = useQuery({
     queryKey: ["runs", "fork-plan", run.id, asked],
@@ -41,126 +83,211 @@ export function ForkDialog({ run, view, onClose, onForked, decision }: Props & {
     retry: false,
     placeholderData: keepPreviousData,
   });
+  const repeats = plan.data && !plan.isError ? repeatsWords(plan.data) : "";
+  const add = (kind: Kind) => setKinds([...kinds, kind]);
+  const drop = (kind: Kind) => setKinds(kinds.filter((one) => one !== kind));
+  const left = KINDS.filter((kind) => !has(kind) && (kind !== "decision" || ways.length > 0));
+  const shown = points.length > POINTS_MAX ? [...points.slice(0, 1), ...points.slice(1 - POINTS_MAX)] : points;
+  const [atId, wayId, pathId, versionId] = [useId(), useId(), useId(), useId()];
   return (
     <Ask
       title={`Fork run ${shortId(run.id)}`}
-      button="Start the fork"
+      button={repeats ? `Start the fork, repeating ${repeats}` : "Start the fork"}
+      danger={(plan.data?.repeated_effects.irreversible ?? 0) > 0}
       leave="Not now"
-      width={600}
-      disabled={!ready || plan.isError}
+      width={920}
+      disabled={!ready || !plan.data || plan.isPlaceholderData || plan.isError}
       send={() => api.fork(run.id, body)}
       onDone={onForked}
       onClose={onClose}
     >
-      <div className="field">
-        <label className="fl" htmlFor={atId}>
-          Go on after
-        </label>
-        <select
-          id={atId}
-          className="in"
-          value={chosen ? WHERE_DECIDED : seq}
-          disabled={chosen !== undefined}
-          onChange={(event) => setSeq(Number(event.target.value))}
-        >
-          {chosen && <option value={WHERE_DECIDED}>{`what came before ${chosen.path} decided`}</option>}
-          {points.map((point) => (
-            <option key={point.seq} value={point.seq}>
-              {`event ${point.seq}: ${point.words}`}
-            </option>
-          ))}
-        </select>
-      </div>
-      {ways.length > 0 && (
-        <div className="field">
-          <label className="fl" htmlFor={wayId}>
-            Send it another way
-          </label>
-          <select id={wayId} className="in" value={way} onChange={(event) => setWay(event.target.value)}>
-            <option value="">Every task decides as it does</option>
-            {ways.map((one) => (
-              <option key={key(one)} value={key(one)}>
-                {`${one.path} goes to ${one.route}`}
-              </option>
-            ))}
-          </select>
+      <div className="fork">
+        <div className="fork-left">
+          <div className="field">
+            <label className="fl" htmlFor={atId}>
+              Go on after
+            </label>
+            <select
+              id={atId}
+              className="in"
+              value={byChange && point === null ? CHOSEN_BY_CHANGE : (seq ?? "")}
+              disabled={decision !== undefined}
+              onChange={(event) =>
+                setPoint(event.target.value === CHOSEN_BY_CHANGE ? null : Number(event.target.value))
+              }
+            >
+              {byChange && (
+                <option value={CHOSEN_BY_CHANGE}>
+                  {decision ? `what came before ${decision.path} decided` : "the last event that allows the change"}
+                </option>
+              )}
+              {shown.map((one) => (
+                <option key={one.seq} value={one.seq}>
+                  {`event ${one.seq.toLocaleString("en")}: ${one.words}`}
+                </option>
+              ))}
+            </select>
+          </div>
+          {has("decision") && (
+            <Change kind="decision" onDrop={drop}>
+              <label className="fl" htmlFor={wayId}>
+                Send it another way
+              </label>
+              <select
+                id={wayId}
+                className="in"
+                value={asks ? key(asks) : ""}
+                onChange={(event) => setWay(event.target.value)}
+              >
+                {ways.map((one) => (
+                  <option key={key(one)} value={key(one)}>
+                    {`${one.path} goes to ${one.route}`}
+                  </option>
+                ))}
+              </select>
+            </Change>
+          )}
+          {has("output") && (
+            <Change kind="output" onDrop={drop}>
+              <label className="fl" htmlFor={pathId}>
+                Task
+              </label>
+              <select
+                id={pathId}
+                className="in"
+                value={path}
+                onChange={(event) => {
+                  setPath(event.target.value);
+                  setOutput(null);
+                }}
+              >
+                {path === "" && <option value="">Choose a task</option>}
+                {path !== "" && !paths.includes(path) && <option value={path}>{path}</option>}
+                {paths.map((one) => (
+                  <option key={one} value={one}>
+                    {one}
+                  </option>
+                ))}
+              </select>
+              {path !== "" && (
+                <JsonEditor key={path} label={`Output of ${path}`} value={outputText} onChange={setOutput} />
+              )}
+            </Change>
+          )}
+          {has("input") && (
+            <Change kind="input" onDrop={drop}>
+              <JsonEditor label="Input" value={input} onChange={setInput} />
+            </Change>
+          )}
+          {has("vars") && (
+            <Change kind="vars" onDrop={drop}>
+              <JsonEditor label="Variables" value={varsText} onChange={setVars} />
+              {!varsOk && <p className="hint bad">Variables are an object: a value by name.</p>}
+            </Change>
+          )}
+          {has("version") && (
+            <Change kind="version" onDrop={drop}>
+              <label className="fl" htmlFor={versionId}>
+                Version of the workflow
+              </label>
+              <input
+                id={versionId}
+                className="in num"
+                inputMode="numeric"
+                value={version}
+                aria-invalid={!versionOk}
+                onChange={(event) => setVersion(event.target.value)}
+              />
+            </Change>
+          )}
+          {left.length > 0 && (
+            <fieldset className="fork-add">
+              <legend className="t12 i2">{kinds.length === 0 ? "What is different" : "Change more"}</legend>
+              {left.map((kind) => (
+                <button type="button" key={kind} className="btn sm" onClick={() => add(kind)}>
+                  <Icon name="plus" size={12} />
+                  {NAMES[kind]}
+                </button>
+              ))}
+            </fieldset>
+          )}
         </div>
-      )}
-      <div className="field">
-        <JsonField label="Input" value={input} onChange={setInput} rows={5} />
+        <section className="fork-right" aria-label="Plan" aria-live="polite">
+          {plan.error ? (
+            <div className="ban fail">
+              <div className="sp">
+                <div className="m">This fork can’t be made</div>
+                <div className="t12 wrap">{plan.error.message}</div>
+              </div>
+            </div>
+          ) : plan.data ? (
+            <ForkPlanView plan={plan.data} />
+          ) : (
+            <p className="t12 i3">
+              {ready
+                ? "Asking what that would mean."
+                : points.length === 0
+                  ? "Reading the journal."
+                  : "The plan appears here."}
+            </p>
+          )}
+        </section>
       </div>
-      <div className="field">
-        <JsonField label="Variables to change" value={variables} onChange={setVariables} rows={2} />
-        {vars.ok && !varsOk && <p className="hint bad">Variables are an object: a value by name.</p>}
-      </div>
-      <div className="field">
-        <label className="fl" htmlFor={versionId}>
-          Version
-        </label>
-        <input
-          id={versionId}
-          className="in"
-          type="number"
-          min={1}
-          value={version}
-          onChange={(event) => setVersion(event.target.value)}
-        />
-      </div>
-      <section aria-label="Plan" aria-live="polite">
-        {plan.error && <p className="hint bad">{plan.error.message}</p>}
-        {!plan.error && plan.data && <Plan plan={plan.data} />}
-      </section>
     </Ask>
   );
 }
 
-function Plan({ plan }: { plan: ForkPlan }) {
-  const { repeats, starts, later } = plan;
-  const again = [...starts.items, ...later.items];
+function Change({ kind, onDrop, children }: { kind: Kind; onDrop: (kind: Kind) => void; children: ReactNode }) {
   return (
-    <>
-      <p className="i2">
-        <Prose text={plan.sentence} />
-      </p>
-      {again.length > 0 && (
-        <p className="hint">
-          {`Runs: ${again
-            .slice(0, SHOWN)
-            .map((task) => task.path)
-            .join(", ")}${more(starts.total + later.total)}`}
-        </p>
-      )}
-      {repeats.items.length > 0 && (
-        <ul className="names">
-          {repeats.items.slice(0, SHOWN).map((one) => (
-            <li key={one.path}>
-              <span className="b">{one.path}</span>
-              <span className="i3 t12">
-                {` repeats ${one.effect === "irreversible" ? "an irreversible" : "a write"} effect`}
-                {one.steps.length > 0 && `: ${one.steps.map((step) => step.name).join(", ")}`}
-              </span>
-            </li>
-          ))}
-        </ul>
-      )}
-    </>
+    <fieldset className="fork-change">
+      <legend className="hidden-text">{NAMES[kind]}</legend>
+      <button
+        type="button"
+        className="btn ghost icon xs drop"
+        onClick={() => onDrop(kind)}
+        aria-label={`Leave the ${NAMES[kind].toLowerCase()} as it is`}
+        title="Leave it as it is"
+      >
+        <Icon name="x" size={12} />
+      </button>
+      {children}
+    </fieldset>
   );
 }
 
-const more = (total: number) => (total > SHOWN ? ` and ${total - SHOWN} more` : "");
+function begunWith(wish: ForkWish): Kind[] {
+  if (wish.decision) return ["decision"];
+  if (wish.output) return ["output"];
+  return wish.input ? ["input"] : [];
+}
+
+type Decided = { path: string; route: string };
 const key = (one: Decided) => `${one.path} ${one.route}`;
 const isObject = (value: Json): value is JsonObject =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
+/** Only what was changed is sent: the rest stays what the run made of it. */
+function changedOnly(given: JsonObject, before: JsonObject): JsonObject {
+  const changed = Object.entries(given).filter(
+    ([name, value]) => JSON.stringify(value) !== JSON.stringify(before[name]),
+  );
+  return Object.fromEntries(changed);
+}
+
 /** Every route that a task could have taken and didn't; a fork's parent is asked for the decisions of its own. */
 function otherWays(view: Props["view"]): Decided[] {
   const here = view.feed.events.flatMap((event) => (event.kind === "decision_made" && event.path ? [event.path] : []));
-  return here.flatMap((path) => {
+  return here.slice(-POINTS_MAX).flatMap((path) => {
     const decided = view.fold.tasks[path]?.decision;
     if (!decided) return [];
     const taken = new Set(decided.chosen.map((one) => one.label ?? one.node));
     return decided.allowed.filter((route) => !taken.has(route)).map((route) => ({ path, route }));
   });
+}
+
+/** The tasks whose output may be another one: what is open or failed may get one, what completed another. */
+function withOutput({ fold }: Props["view"]): string[] {
+  return fold.order.filter((path) => fold.tasks[path]?.status !== "skipped").slice(-POINTS_MAX);
 }
 
 /** The value once it has stayed the same for a moment. */

@@ -372,6 +372,16 @@ function Loaded({
       return detail ? (
         <Section title="Output" aside={detail.output_bytes === null ? "" : bytes(detail.output_bytes)}>
           <JsonView value={detail.output} label="Output" />
+          {task.item === null && task.status === "completed" && (
+            <button
+              type="button"
+              className="btn sm fork-here"
+              onClick={() => actions.ask({ what: "fork", output: task.path })}
+            >
+              <Icon name="fork" size={14} />
+              Fork with another output…
+            </button>
+          )}
         </Section>
       ) : (
         <Bars />

@@ -23,7 +23,7 @@ export function RunDialogs(props: Props) {
     case "retry":
       return <RetryDialog {...props} />;
     case "fork":
-      return <ForkDialog {...props} decision={props.asking.decision} />;
+      return <ForkDialog {...props} wish={props.asking} />;
     case "signal":
       return <SignalDialog {...props} name={props.asking.name} />;
     case "resolve":

@@ -31,8 +31,8 @@ export function RunPage() {
   const actions = useRunActions(view);
   const { run, feed, fold, graph } = view;
   useTitle(run ? `Run ${shortId(id)} · ${run.workflow}` : `Run ${shortId(id)}`);
-  // On a phone the panel covers the page, so it opens only for a person who asks for it.
-  const phone = useMedia("(max-width: 640px)");
+  // In a narrow window the panel lies over the page, so it opens only for a person who asks for it.
+  const phone = useMedia("(max-width: 900px)");
   const interesting = useMemo(() => (phone ? null : nodeOfInterest(fold)), [fold, phone]);
   const selected = search.node === "none" ? null : (search.node ?? interesting);
   const select = (node: string | null) =>

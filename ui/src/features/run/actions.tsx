@@ -3,6 +3,7 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 import { api } from "@/api/calls";
+import { BASE } from "@/api/client";
 import type { Run } from "@/api/types";
 import { Icon } from "@/design/icons";
 import { sayProblem } from "@/design/toasts";
@@ -11,9 +12,11 @@ import { actionsOf, type RunAction } from "@/rules/status";
 import { RunDialogs } from "./RunDialogs";
 import type { RunView } from "./useRunView";
 
+/** With what a fork begins: where a person asked for it. */
+export type ForkWish = { decision?: { path: string; route: string }; output?: string; input?: boolean; seq?: number };
 export type Asking =
   | { what: "cancel" | "retry" | "raise" }
-  | { what: "fork"; decision?: { path: string; route: string } }
+  | ({ what: "fork" } & ForkWish)
   | { what: "signal"; name: string | null }
   | { what: "resolve"; path: string };
 
@@ -64,6 +67,17 @@ export function RunButtons({
   const { ask, turn } = actions;
   return (
     <>
+      {!brief && (
+        <a
+          className="btn ghost icon sm"
+          href={`${BASE}/runs/${encodeURIComponent(run.id)}/export`}
+          download
+          aria-label="Download run"
+          title="Download run: its version, journal and values in one file"
+        >
+          <Icon name="download" size={14} />
+        </a>
+      )}
       {allowed.has("fork") && !brief && (
         <button type="button" className="btn sm" onClick={() => ask({ what: "fork" })}>
           <Icon name="fork" size={14} />

@@ -19,6 +19,7 @@ import { RunAWorkflow } from "@/features/workflows/RunAWorkflow";
 import { rowSentence } from "@/rules/banner";
 import { isTerminal, LIVE_STATUSES, RUN_STATUSES, runLook, shortId } from "@/rules/status";
 import { clock, duration, exact, logLength, micros, moment } from "@/rules/time";
+import { OpenRunFile } from "./OpenRunFile";
 import "./runs.css";
 
 const PAGE = 50;
@@ -55,6 +56,7 @@ export function RunsPage() {
         <h1 className="title">Runs</h1>
         {none && <span className="i3 t12 desk">none yet</span>}
         <span className="sp" />
+        <OpenRunFile />
         <RunAWorkflow />
       </header>
       {none ? (

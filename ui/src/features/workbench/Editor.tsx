@@ -18,7 +18,7 @@ import {
   undoDepth,
 } from "@codemirror/commands";
 import { json } from "@codemirror/lang-json";
-import { bracketMatching, HighlightStyle, indentUnit, syntaxHighlighting } from "@codemirror/language";
+import { bracketMatching, indentUnit, syntaxHighlighting } from "@codemirror/language";
 import { highlightSelectionMatches, searchKeymap } from "@codemirror/search";
 import { EditorState, type Extension } from "@codemirror/state";
 import {
@@ -32,8 +32,8 @@ import {
   ViewPlugin,
   type ViewUpdate,
 } from "@codemirror/view";
-import { tags } from "@lezer/highlight";
 import { type Ref, useEffect, useImperativeHandle, useRef } from "react";
+import { codeColours } from "@/design/codeColours";
 import { complete, hoverAt, type Known, type Problem } from "@/rules/document";
 import { problemsExtension, showProblems } from "./problems";
 import "./editor.css";
@@ -53,13 +53,6 @@ type Props = {
   onHistory: (can: { undo: boolean; redo: boolean }) => void;
   handle: Ref<EditorHandle>;
 };
-
-const colours = HighlightStyle.define([
-  { tag: tags.propertyName, color: "var(--c-key)" },
-  { tag: tags.string, color: "var(--c-str)" },
-  { tag: [tags.number, tags.bool, tags.null], color: "var(--c-num)" },
-  { tag: [tags.punctuation, tags.separator, tags.brace, tags.squareBracket], color: "var(--c-punc)" },
-]);
 
 const expressions = new MatchDecorator({
   regexp: /\{\{.*?\}\}/g,
@@ -163,7 +156,7 @@ export default function Editor({ initial, known, problems, onChange, onHistory, 
           indentUnit.of("  "),
           EditorState.tabSize.of(2),
           json(),
-          syntaxHighlighting(colours),
+          syntaxHighlighting(codeColours),
           markExpressions,
           autocompletion({ override: [completions(now)], icons: false, activateOnTyping: true }),
           hover(now),
