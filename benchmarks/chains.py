@@ -13,6 +13,7 @@ from pathlib import Path
 
 import harness
 from measure import Sample, Stopwatch
+from servers import REDIS_KINDS
 
 TASKS = 10
 WORKFLOWS = {
@@ -46,7 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--store", choices=["sqlite", "memory"], default="sqlite")
+    parser.add_argument("--store", choices=["sqlite", "memory", *REDIS_KINDS], default="sqlite")
     parser.add_argument("--of", choices=list(WORKFLOWS), default="write")
     parser.add_argument("--runs", type=int, default=1_000)
     parser.add_argument("--at-once", type=int, default=100)

@@ -25,6 +25,7 @@ from orchestrator.sdk.effect import Effect
 from orchestrator.sdk.node import BaseNode, NoParams
 from orchestrator.sdk.registry import Registry
 from orchestrator.sdk.results import Route
+from servers import REDIS_KINDS, redis_url
 
 T = TypeVar("T")
 Nodes = Mapping[str, Mapping[str, Any]]
@@ -177,11 +178,16 @@ def chain(node_class: str, length: int) -> Nodes:
 
 @contextlib.contextmanager
 def store_url(kind: str, folder: Path | None) -> Generator[str]:
-    """A new store's URL: `memory`, or `sqlite` in a file below `folder` (default: the system's temporary one)."""
+    """A new store's URL: `memory`, or something below `folder` (default: the system's temporary one): a file for
+    `sqlite`, a server of our own for the others."""
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as inside:
-        yield "memory://" if kind == "memory" else f"sqlite:///{Path(inside) / 'store.db'}"
+        if kind in REDIS_KINDS:
+            with redis_url(kind, Path(inside)) as url:
+                yield url
+        else:
+            yield "memory://" if kind == "memory" else f"sqlite:///{Path(inside) / 'store.db'}"
 
 
 def run(measure: Callable[[str], Awaitable[T]], *, kind: str, folder: Path | None) -> T:

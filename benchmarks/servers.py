@@ -1,0 +1,38 @@
+"""A Redis server of the benchmark's own: on a free port, in a folder of its own, stopped at the end."""
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+READY_SECONDS = 10.0
+REDIS_KINDS = {"redis-everysec": "everysec", "redis-always": "always"}
+
+
+@contextlib.contextmanager
+def redis_url(kind: str, folder: Path) -> Generator[str]:
+    """A running server that keeps its append-only file below `folder`."""
+    program = shutil.which("redis-server")
+    if program is None:
+        raise SystemExit("redis-server is missing (Debian, Ubuntu: sudo apt-get install redis-server)")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    config = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "", "--appendonly", "yes"]
+    config += ["--appendfsync", REDIS_KINDS[kind], "--logfile", str(folder / "redis.log")]
+    process = subprocess.Popen([program, *config], stdin=subprocess.DEVNULL)
+    try:
+        began = time.monotonic()
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            if process.poll() is not None or time.monotonic() - began > READY_SECONDS:
+                raise SystemExit(f"redis-server doesn't come up:\n{(folder / 'redis.log').read_text()}")
+            time.sleep(0.02)
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
