@@ -80,7 +80,9 @@ def main() -> None:
     parser.add_argument("--store", choices=list(REDIS_KINDS), default="redis-always")
     parser.add_argument("--tasks", type=int, default=20_000)
     parser.add_argument("--at-once", type=int, default=100)
-    parser.add_argument("--folder", type=Path, help="where the server keeps its file (default: a temporary one)")
+    parser.add_argument(
+        "--folder", type=Path, help="where the server keeps its file (default: a temporary one)"
+    )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.folder) as folder, redis_url(args.store, Path(folder)) as url:
         print(uvloop.run(measure(url, tasks=args.tasks, at_once=args.at_once)).to_json())

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
+from servers import REDIS_KINDS, redis_url
 
 from orchestrator.bootstrap import open_store
 from orchestrator.cli.processes import run_loop
@@ -25,7 +26,6 @@ from orchestrator.sdk.effect import Effect
 from orchestrator.sdk.node import BaseNode, NoParams
 from orchestrator.sdk.registry import Registry
 from orchestrator.sdk.results import Route
-from servers import REDIS_KINDS, redis_url
 
 T = TypeVar("T")
 Nodes = Mapping[str, Mapping[str, Any]]

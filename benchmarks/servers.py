@@ -21,7 +21,18 @@ def redis_url(kind: str, folder: Path) -> Generator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    config = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "", "--appendonly", "yes"]
+    config = [
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--dir",
+        str(folder),
+        "--save",
+        "",
+        "--appendonly",
+        "yes",
+    ]
     config += ["--appendfsync", REDIS_KINDS[kind], "--logfile", str(folder / "redis.log")]
     process = subprocess.Popen([program, *config], stdin=subprocess.DEVNULL)
     try:

@@ -1,4 +1,4 @@
-"""Processes of ours on a Redis server: workers that are killed, a server that is killed and comes back, and an outage."""
+"""Processes of ours on a Redis server: killed workers, a server that is killed and comes back, and an outage."""
 
 import contextlib
 import signal
@@ -147,7 +147,9 @@ def test_an_outage_of_redis_heals_by_itself(tmp_path: Path, redis: RedisServer) 
             wait_until(lambda: _start(client, timeout=2.0), "a run can be started", seconds=20, log=found)
             healed = time.monotonic() - back
         check_runs(found, runs)
-    tell(f"after an outage of {OUTAGE_SECONDS:g} s runs were started again {healed:.2f} s after redis was back")
+    tell(
+        f"after an outage of {OUTAGE_SECONDS:g} s runs were started again {healed:.2f} s after redis was back"
+    )
     if REALTIME:
         assert healed < HEALED_SECONDS
 
@@ -191,9 +193,7 @@ def test_what_could_be_lost_is_said_in_one_line(
         assert found.log.count("appendfsync everysec") == told
 
 
-def test_a_redis_that_throws_data_away_is_refused(
-    tmp_path: Path, find_program: Callable[[str], str]
-) -> None:
+def test_a_redis_that_throws_data_away_is_refused(tmp_path: Path, find_program: Callable[[str], str]) -> None:
     options = (*durable("always"), "--maxmemory-policy", "allkeys-lru")
     with redis_server(find_program, options=options) as redis:
         process = spawn(["dev", "--port", "0"], folder=tmp_path, store=tmp_path / "no", **on(redis))

@@ -214,7 +214,8 @@ class Claim(Struct, frozen=True, kw_only=True):
 
     `epoch` is higher than that of any lease before it for this path, also after the row ended and came back. It comes
     from a counter of the whole store or partition: it has gaps, and between runs it means nothing. `lost` counts the
-    workers that died with this row in their hands since something was last recorded for it.
+    workers that died with this row in their hands since something was last recorded for it. `rolled_back`: since the
+    row was written, the store has lost its newest writes (a failover), and somebody may have had it in that time.
     """
 
     namespace: str
@@ -227,6 +228,7 @@ class Claim(Struct, frozen=True, kw_only=True):
     queued_us: int
     due_us: int
     lost: int = 0
+    rolled_back: bool = False
     payload: bytes = b""
 
 

@@ -12,7 +12,13 @@ import structlog
 from pydantic import BaseModel
 
 from orchestrator.engine.attempts.blobs import NO_BLOBS
-from orchestrator.engine.attempts.branches import BudgetSpent, StepInDoubt, Suspension, enter_root
+from orchestrator.engine.attempts.branches import (
+    ROLLED_BACK,
+    BudgetSpent,
+    StepInDoubt,
+    Suspension,
+    enter_root,
+)
 from orchestrator.engine.attempts.caching import Cache
 from orchestrator.engine.attempts.containment import enter_node
 from orchestrator.engine.attempts.context import TaskContext
@@ -117,6 +123,7 @@ class Attempt:
         "pure",
         "queued_us",
         "reason",
+        "rolled_back",
         "run_id",
         "running",
         "started_us",
@@ -160,7 +167,7 @@ class Attempt:
         self.reason: str | None = None
         self.give_back_note: str | None = None
         self.announced = False
-        self.pure = self.careful = False
+        self.pure = self.careful = self.rolled_back = False
         self.running = False
         self.cache: Cache | None = None
         self.task: asyncio.Task[None] | None = None
@@ -303,6 +310,8 @@ class Attempt:
         if effect is Effect.IRREVERSIBLE:
             await self.record(StartTask(path=self.path, worker=worker.name))
             self._touched = True
+            if self.rolled_back:
+                return DoubtTask(path=self.path, reason=ROLLED_BACK)
         ctx = self._ctx = TaskContext(self, task, node)
         self._arm_timeout()
         self.running = True

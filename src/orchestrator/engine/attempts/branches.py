@@ -29,6 +29,12 @@ class Suspension(BaseException):
         super().__init__("the task waits; let this pass")
 
 
+ROLLED_BACK = (
+    "the store lost its newest writes (it failed over to a copy that was behind, or was restarted), and whether this "
+    "had begun before is unknown"
+)
+
+
 class StepInDoubt(BaseException):
     """An irreversible step failed in a way that leaves its outcome unknown; unwinds the node's code."""
 

@@ -14,7 +14,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from orchestrator.engine.attempts.branches import Branch, BudgetSpent, Gathering, StepInDoubt, branch_of
+from orchestrator.engine.attempts.branches import (
+    ROLLED_BACK,
+    Branch,
+    BudgetSpent,
+    Gathering,
+    StepInDoubt,
+    branch_of,
+)
 from orchestrator.engine.attempts.failures import clean, describe, raise_again, step_error_info
 from orchestrator.engine.attempts.payloads import to_json
 from orchestrator.engine.attempts.spending import METER, NOTHING_USED, Meter, check_usage
@@ -231,6 +238,8 @@ class TaskContext:
             raise BudgetSpent(step)
         if irreversible:
             await self._record(StartStep(path=self.path, step=step, name=name, args_sha256=digest))
+            if attempt.rolled_back:
+                raise StepInDoubt(ROLLED_BACK)
         elif effect is not Effect.PURE:
             self.hand_in()
             await attempt.grounded()

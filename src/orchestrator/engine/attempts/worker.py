@@ -403,6 +403,7 @@ class Worker:
         attempt = Attempt(self, actor, state, task, definition, epoch=claim.epoch, queued_us=claim.queued_us)
         # What follows from it shall be to blame itself, if it takes the process down.
         attempt.careful = claim.lost > 0
+        attempt.rolled_back = claim.rolled_back
         self._start(actor, state, attempt)
 
     async def _has_slots(self, claim: Claim, state: RunState, task: TaskState, node: NodeDefinition) -> bool:

@@ -9,9 +9,12 @@ but never are more tasks under a limit than it allows. What ended is written bes
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
+import structlog
 
+from orchestrator.errors import StoreError
 from orchestrator.stores.contract import AccountRow, Acquired, Granted, Limit, QueueWake, SlotHolder, Wake
 from orchestrator.stores.redis.keys import ACCOUNTS_SLOT, partition_of
 from orchestrator.stores.redis.link import Call, Link
@@ -20,6 +23,7 @@ from orchestrator.stores.rules import rate_note
 REPAIR_SECONDS = 30.0
 ENDED_AT_ONCE = 200
 
+log: Any = structlog.get_logger("orchestrator.store.redis")
 _encode = msgspec.msgpack.Encoder().encode
 _names = msgspec.msgpack.Decoder(list[str]).decode
 _ended = msgspec.msgpack.Decoder(tuple[str, int, str, str, int]).decode
@@ -91,9 +95,18 @@ class Accounts:
         return Acquired.WAITS if refused else Acquired.GRANTED
 
     async def ended(self, ended: Sequence[bytes]) -> None:
-        """In a cluster: tell the accounts which slots' leases have ended, and call who is next."""
+        """In a cluster: tell the accounts which slots' leases have ended, and call who is next.
+
+        Where that fails, what ended is still written beside its row, and `repair` comes back to it.
+        """
         if not ended:
             return
+        try:
+            await self._tell_ended(ended)
+        except StoreError as error:
+            log.debug("slots that ended are freed later", slots=len(ended), error=str(error))
+
+    async def _tell_ended(self, ended: Sequence[bytes]) -> None:
         entries = [_ended(one) for one in ended]
         answer = await self._link.ask(Call("ended_slots", ACCOUNTS_SLOT, [_encode(entries)]))
         called: list[str | bool] = []

@@ -49,7 +49,8 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     """What a server says of itself to a new connection."""
 
     replid: str
-    before: str
+    process: str
+    was_replica: bool
     replica: bool
     syncs: bool
 
@@ -198,8 +199,8 @@ class Link:
             self._heard(group, found)
 
     def _arrive_call(self, arrival: Arrival, group: list[int]) -> Call:
-        syncs = "1" if arrival.syncs else "0"
-        return Call("arrive", f"p{group[0]}", [arrival.replid, arrival.before, syncs, _encode(group)])
+        flags = ["1" if flag else "0" for flag in (arrival.was_replica, arrival.syncs)]
+        return Call("arrive", f"p{group[0]}", [arrival.replid, arrival.process, *flags, _encode(group)])
 
     def _heard(self, group: list[int], incarnations: Sequence[bytes]) -> None:
         for partition, raw in zip(group, incarnations, strict=True):
@@ -440,7 +441,8 @@ def arrival_of(info: bytes, *, syncs_always: bool) -> Arrival:
     facts = facts_of(info)
     return Arrival(
         replid=facts.get("master_replid", ""),
-        before=facts.get("master_replid2", ""),
+        process=facts.get("run_id", ""),
+        was_replica=bool(facts.get("master_replid2", "").strip("0")),
         replica=facts.get("role") == "slave",
         syncs=syncs_always and facts.get("aof_enabled") == "1",
     )

@@ -200,6 +200,7 @@ def _claim_answer(reply: Sequence[bytes]) -> ClaimAnswer:
                 queued_us=queued_us,
                 due_us=due_us,
                 lost=lost,
+                rolled_back=rolled_back,
                 payload=payload,
             )
             for (
@@ -213,7 +214,7 @@ def _claim_answer(reply: Sequence[bytes]) -> ClaimAnswer:
                 queued_us,
                 due_us,
                 lost,
-                _,
+                rolled_back,
             ), payload in zip(found, reply[1:], strict=True)
         ],
         now_us=now_us,

@@ -112,7 +112,7 @@ class RedisStore:
         self._link.open()
         self._is_open = True
         try:
-            await self._find_or_create()
+            await self._asking(self._find_or_create())
             await self._wakes.start()
         except BaseException:
             self._is_open = False
@@ -171,7 +171,7 @@ class RedisStore:
         """The server's clock, as long as it doesn't run backwards."""
         if self._now is not None:
             return self._heard(self._now())
-        seconds, micros = await self._link.command_anywhere("TIME")
+        seconds, micros = await self._asking(self._link.command_anywhere("TIME"))
         return self._heard(int(seconds) * 1_000_000 + int(micros))
 
     def _heard(self, now_us: int) -> int:

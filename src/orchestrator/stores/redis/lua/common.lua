@@ -9,7 +9,7 @@
 --
 -- Keys of a partition, after `<base>{p<number>}:`
 --   meta            hash: inc (incarnation: it changes when the server may have lost writes), epoch (counter of leases),
---                   replid, rolled_us
+--                   replid and process of the server, rolled_us (when it may have lost writes last)
 --   r:<run>         hash of a run: h (head: seq, held, namespace, workflow, live, whose turn, until when, the last commit ids), i (index row), x (what
 --                   lists know of it), t (text to search in), s (summary), c:<commit id> (answer), q:<path> (queue row)
 --   j:<run>         list, the journal          n:<run>  hash, the snapshot          b:<run>  hash, blobs
