@@ -162,7 +162,7 @@ async def test_a_store_of_a_newer_release_is_left_alone(server: RedisServer) -> 
 
 
 async def test_a_user_who_may_not_ask_for_the_configuration_can_work(server: RedisServer) -> None:
-    server.say("ACL", "SETUSER", "worker", "on", ">secret", "~*", "&*", "+@all", "-config")
+    server.say("ACL", "SETUSER", "worker", "on", ">secret", "~ao:*", "&ao:*", "+@all", "-@dangerous", "+info")
     url = server.url.replace("redis://", "redis://worker:secret@")
     async with opened(url) as harness:
         assert (await harness.commit("run")).outcome is Outcome.OK
