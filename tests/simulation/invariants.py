@@ -52,6 +52,7 @@ async def check_run(store: MemoryStore, run_id: str, definition: Definition) -> 
     check_order(events)
     check_budget(state, definition)
     check_compensation(state, events)
+    check_plans(events)
     await check_cached(store, events)
     if state.status.live:
         assert wakers_of(state), f"live run without a waker: {state.status}"
@@ -107,6 +108,23 @@ async def check_cached(store: MemoryStore, events: list[Event]) -> None:
             ]
             assert [one.output for one in found] == [event.output], "a cached output that nobody recorded"
             assert found[0].cache_key, "taken from a task that kept nothing"
+
+
+def check_plans(events: list[Event]) -> None:
+    """Nothing of a plan outlives the task that laid it, and nothing of it comes later, but to be taken back."""
+    open_tasks: set[str] = set()
+    for event in events:
+        if isinstance(event, RunStarted | RunRetried):
+            open_tasks.update(event.reopened)
+        if isinstance(event, TaskScheduled):
+            open_tasks.add(event.path)
+            owner = event.node.rpartition("/")[0]
+            assert not owner or event.compensates or owner in open_tasks, f"{event.path} comes after its plan"
+        failed = isinstance(event, TaskFailed) and event.retry_us is None
+        if isinstance(event, TaskCompleted | TaskSkipped | TaskCancelled) or failed:
+            open_tasks.discard(event.path)
+            left = [path for path in open_tasks if path.startswith(f"{event.path}/")]
+            assert not left, f"{event.path} has ended, and {left} of its plan are open"
 
 
 def check_compensation(state: RunState, events: list[Event]) -> None:

@@ -14,7 +14,7 @@ from orchestrator.engine.attempts.attempt import Attempt
 from orchestrator.engine.attempts.context import TaskContext
 from orchestrator.engine.runs import actor, delivery
 from orchestrator.engine.runs.actor import RunActor
-from orchestrator.kernel import handle, runs
+from orchestrator.kernel import handle, joins, runs
 from orchestrator.kernel.commands import Command, DeliverSignal, StartTask
 from orchestrator.kernel.state import RunState, encode_state
 from orchestrator.kernel.tasks import waiting_for_signal
@@ -180,6 +180,16 @@ def what_ended_while_paused_is_held(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(MemoryStore, "_apply", apply)
 
 
+def a_plan_is_not_waited_for(patch: pytest.MonkeyPatch) -> None:
+    """A join doesn't count a node as live that waits for the plan that it laid."""
+
+    def live(state: RunState, graph: Graph, join: str) -> bool:
+        waits = {task.node for task in state.tasks.values() if task.block is not None}
+        return not graph.feeders(join).isdisjoint(state.live.keys() - waits)
+
+    patch.setattr(joins, "_live_can_come", live)
+
+
 PLANTS: tuple[Plant, ...] = (
     fencing_is_off,
     commit_in_two_halves,
@@ -194,6 +204,7 @@ PLANTS: tuple[Plant, ...] = (
     a_message_between_runs_is_lost,
     the_idempotency_key_changes,
     a_lost_claim_is_not_given_back,
+    a_plan_is_not_waited_for,
     # These were once real; a world found each of them.
     refusals_from_an_old_state,
     what_ended_while_paused_is_held,

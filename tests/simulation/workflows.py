@@ -15,7 +15,7 @@ from orchestrator.sdk.effect import Effect
 from orchestrator.sdk.errors import ChildFailed, SignalTimeout
 from orchestrator.sdk.node import BaseNode
 from orchestrator.sdk.registry import Registry
-from orchestrator.sdk.results import Continue, Route, Stop
+from orchestrator.sdk.results import Continue, Plan, Route, Stop
 
 
 class Ledger:
@@ -287,6 +287,29 @@ def build_registry(ledger: Ledger, rng: random.Random) -> Registry:
             ]
 
     @registry.register
+    class Planner(BaseNode):
+        """Lays one of some plans; how deep plans lie in plans stands in its params."""
+
+        effect = Effect.IRREVERSIBLE
+        may_use = ("Write", "Flaky", "Steps", "Item", "Ask", "Child", "Pay", "Undo", "Planner")
+
+        class Params(BaseModel):
+            depth: int = 1
+            kinds: list[str] = ["diamond", "sinks", "items", "pays"]
+
+        @classmethod
+        def effect_for(cls, params: Any) -> Effect:
+            return Effect.WRITE
+
+        async def execute(self, params: Params, ctx: Context) -> Any:
+            await work()
+            ledger.note("write", f"{ctx.run_id}/{ctx.path}", ctx.idempotency_key)
+            kind = rng.choice([*params.kinds, *(["nested"] if params.depth else [])])
+            nodes = PLANS[kind](params.depth)
+            more = {"output": {"n": "{{ nodes.n }}"}} if kind == "sinks" and rng.random() < 0.5 else {}
+            return Plan(nodes, start_at="n", reason=f"{kind} it is", **more)
+
+    @registry.register
     class Remember(BaseNode):
         async def execute(self, params: Any, ctx: Context) -> Any:
             ctx.set_variables(seen=ctx.path)
@@ -301,7 +324,60 @@ def _node(name: str, **fields: Any) -> dict[str, Any]:
 
 _QUICK = {"max_attempts": 3, "initial": 0.5}
 
+PLANS: dict[str, Callable[[int], dict[str, Any]]] = {
+    "diamond": lambda depth: {
+        "n": _node("Write", next_node=["m", "k"]),
+        "m": _node("Flaky", params={"fails": 1}, retry=_QUICK, next_node="j"),
+        "k": _node("Steps", next_node="j"),
+        "j": _node("Write"),
+    },
+    "sinks": lambda depth: {
+        "n": _node("Write", next_node=["m", "k"], compensate="u"),
+        "m": _node("Write"),
+        "k": _node("Ask"),
+        "u": _node("Undo", retry=_QUICK),
+    },
+    "items": lambda depth: {
+        "n": _node("Item", for_each=[1, 5, 3], params={"n": "{{ item }}"}, retry=_QUICK, next_node="m"),
+        "m": _node("Child"),
+    },
+    "pays": lambda depth: {"n": _node("Pay", on_doubt="retry", next_node="m"), "m": _node("Write")},
+    "nested": lambda depth: {
+        "n": _node("Write", next_node=["p", "k"]),
+        "p": _node("Planner", params={"depth": depth - 1}, next_node="q"),
+        "k": _node("Write", next_node="q"),
+        "q": _node("Write"),
+    },
+    "fails": lambda depth: {
+        "n": _node("Write", next_node=["m", "k"]),
+        "m": _node("Flaky", params={"fails": 9, "how": "permanent"}),
+        "k": _node("Steps"),
+    },
+}
+"""What a Planner lays."""
+
 WORKFLOWS: dict[str, dict[str, Any]] = {
+    "plans": {
+        "a": _node("Write", next_node="b"),
+        "b": _node("Planner", next_node=["c", "x"]),
+        "c": _node("Write", next_node="d"),
+        "x": _node("Planner", params={"depth": 2}, next_node="d"),
+        "d": _node("Again", params={"times": 1}, next_node={"more": "b", "done": "e"}),
+        "e": _node("Planner", params={"kinds": ["fails"], "depth": 0}, on_error="f", next_node="f"),
+        "f": _node("Write"),
+    },
+    "beside": {
+        "a": _node("Write", next_node=["p", "b"]),
+        "p": _node("Planner", next_node="j"),
+        "b": _node("Write", next_node="j"),
+        "j": _node("Write"),
+    },
+    "tries": {
+        "a": _node("Planner", params={"kinds": ["sinks"], "depth": 0}, next_node=["b", "c"]),
+        "b": _node("Planner", params={"kinds": ["fails", "diamond"], "depth": 0}, next_node="d"),
+        "c": _node("Write", next_node="d"),
+        "d": _node("Write"),
+    },
     "chain": {
         "a": _node("Write", next_node="b"),
         "b": _node("Pure", cache={"ttl": 20, "key": "{{ previous.path }}"}, next_node="c"),
@@ -459,7 +535,7 @@ WORKFLOWS: dict[str, dict[str, Any]] = {
     },
 }
 
-ONCE = ("chain", "diamond", "waits", "parent", "pays", "fails", "handles", "stops", "loses")
+ONCE = ("chain", "diamond", "waits", "parent", "pays", "fails", "handles", "stops", "loses", "beside")
 """The workflows whose every node runs at most once: no loop, and no join that runs on each arrival."""
 
 WORKFLOWS["spends"] = {
@@ -500,7 +576,7 @@ def documents() -> dict[str, dict[str, Any]]:
             document["vars"] = {"seen": "nothing"}
         if name == "endless":
             document["budget"] = {"tasks": 12}
-        if name == "persists":
+        if name in ("persists", "tries"):
             document["on_failure"] = "finish_branches"
         if name == "spends":
             document["budget"] = {"tokens": 25}

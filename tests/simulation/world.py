@@ -27,10 +27,11 @@ from orchestrator.kernel.commands import (
     RouteChoice,
     TaskPatch,
 )
-from orchestrator.kernel.events import Event, TaskCompleted, TaskFailed, TaskScheduled
+from orchestrator.kernel.events import Event, GraphExtended, TaskCompleted, TaskFailed, TaskScheduled
 from orchestrator.kernel.state import RunState
 from orchestrator.kernel.status import RunStatus, TaskStatus
 from orchestrator.model.document import WorkflowDocument
+from orchestrator.model.grafts import grafted, record_of
 from orchestrator.stores.contract import RunFilter
 from orchestrator.stores.memory import MemoryStore
 from orchestrator.testing.clock import VirtualLoop, run_virtual
@@ -258,7 +259,7 @@ class World:
             return {}
         task = self.rng.choice(there)
         definition = await engine.definitions.get(at.workflow, at.version)
-        node = definition.nodes[task.node]
+        node = grafted(definition, at.plans).nodes[task.node]
         route = RouteChoice(targets=(self.rng.choice(node.allowed),), by="person") if node.allowed else None
         output, _ = engine.encode({"given": task.path}, run_id=at.run_id)
         return {task.path: TaskPatch(output=output, route=route if node.decides else None)}
@@ -366,9 +367,17 @@ class World:
         if state.workflow in ONCE:
             again = [e.path for e in events if isinstance(e, TaskScheduled) and e.visit > 1]
             assert not again, f"{again} of a workflow without loops"
+        plans = {
+            f"{event.path}/{node}": written
+            for event in events
+            if isinstance(event, GraphExtended)
+            for node, written in record_of(event.plan).document["nodes"].items()
+        }
         for event in events:
             if isinstance(event, TaskCompleted) and not _resolved(event, events) and event.timing.worker:
-                written = WORKFLOWS[state.workflow][event.node]
+                written = plans.get(event.node) or WORKFLOWS[state.workflow].get(event.node)
+                if written is None:
+                    continue  # of a fork: the plan stands in its parent's journal
                 if "for_each" in written and "[" not in event.path:
                     continue  # its items did it
                 node = written["class"]

@@ -70,6 +70,11 @@ def node_of(path: str) -> str:
     return block + separator + last.partition("@")[0].partition("[")[0]
 
 
+def record_of(plan: Planned) -> PlanRecord:
+    """The record that a plan holds."""
+    return msgspec.json.decode(plan.record, type=PlanRecord)
+
+
 def compile_block(path: str, record: msgspec.Raw) -> Block:
     """The block that hangs under the task `path`."""
     return _compile(path, bytes(record))

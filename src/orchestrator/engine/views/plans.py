@@ -2,12 +2,10 @@
 
 from itertools import islice
 
-import msgspec
-
 from orchestrator.engine.views.runs import View
 from orchestrator.engine.views.tasklog import LaidPlan, TaskLog
 from orchestrator.engine.views.workflows import drawn_edges, drawn_nodes
-from orchestrator.model.grafts import PlanRecord, compile_block
+from orchestrator.model.grafts import compile_block, record_of
 
 
 def plan_views(log: TaskLog, *, start: int, limit: int) -> list[View]:
@@ -17,8 +15,7 @@ def plan_views(log: TaskLog, *, start: int, limit: int) -> list[View]:
 
 def _plan_view(log: TaskLog, path: str, laid: LaidPlan) -> View:
     plan = laid.plan
-    record = msgspec.json.decode(plan.record, type=PlanRecord)
-    block = compile_block(path, plan.record)
+    document, block = record_of(plan).document, compile_block(path, plan.record)
     task = log.tasks[path]
     return {
         "path": path,
@@ -28,7 +25,7 @@ def _plan_view(log: TaskLog, path: str, laid: LaidPlan) -> View:
         "reason": laid.reason,
         "done": task.over or not task.block,
         "start_at": plan.start_at,
-        "nodes": record.document["nodes"],
-        "output": record.document.get("output"),
+        "nodes": document["nodes"],
+        "output": document.get("output"),
         "graph": {"nodes": drawn_nodes(block.nodes, block.graph), "edges": drawn_edges(block.graph)},
     }
