@@ -120,8 +120,9 @@ def check_plans(events: list[Event]) -> None:
             open_tasks.add(event.path)
             owner = event.node.rpartition("/")[0]
             assert not owner or event.compensates or owner in open_tasks, f"{event.path} comes after its plan"
-        failed = isinstance(event, TaskFailed) and event.retry_us is None
-        if isinstance(event, TaskCompleted | TaskSkipped | TaskCancelled) or failed:
+        if isinstance(event, TaskCompleted | TaskSkipped | TaskCancelled | TaskFailed):
+            if isinstance(event, TaskFailed) and event.retry_us is not None:
+                continue
             open_tasks.discard(event.path)
             left = [path for path in open_tasks if path.startswith(f"{event.path}/")]
             assert not left, f"{event.path} has ended, and {left} of its plan are open"

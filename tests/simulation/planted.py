@@ -63,7 +63,7 @@ def leases_are_not_renewed(patch: pytest.MonkeyPatch) -> None:
 def a_join_fires_twice(patch: pytest.MonkeyPatch) -> None:
     """It doesn't wait for what can still come."""
 
-    def nothing_feeds(self: Graph, node: str) -> frozenset[str]:
+    def nothing_feeds(self: Graph, node: str, *, without: frozenset[str] = frozenset()) -> frozenset[str]:
         return frozenset()
 
     patch.setattr(Graph, "feeders", nothing_feeds)

@@ -304,7 +304,8 @@ def build_registry(ledger: Ledger, rng: random.Random) -> Registry:
         async def execute(self, params: Params, ctx: Context) -> Any:
             await work()
             ledger.note("write", f"{ctx.run_id}/{ctx.path}", ctx.idempotency_key)
-            kind = rng.choice([*params.kinds, *(["nested"] if params.depth else [])])
+            kinds = [*params.kinds, "nested"] if params.depth else params.kinds
+            kind = rng.choice(kinds)
             nodes = PLANS[kind](params.depth)
             more = {"output": {"n": "{{ nodes.n }}"}} if kind == "sinks" and rng.random() < 0.5 else {}
             return Plan(nodes, start_at="n", reason=f"{kind} it is", **more)
