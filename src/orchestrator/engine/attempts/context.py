@@ -67,11 +67,26 @@ def _once(read: "Callable[[TaskContext], Any]") -> "Callable[[TaskContext], Any]
 class TaskContext:
     """Implements `sdk.Context` for one attempt."""
 
+    __slots__ = (
+        "_attempt",
+        "_drawn",
+        "_node",
+        "_on_their_way",
+        "_own",
+        "_task",
+        "_under_way",
+        "cancelled",
+        "new_variables",
+        "seen",
+        "spent",
+        "steps",
+    )
+
     def __init__(self, attempt: "Attempt", task: TaskState, node: NodeDefinition) -> None:
         self._attempt = attempt
         self._task = task
         self._node = node
-        self._root = Branch()
+        self._own: Branch | None = None
         self._under_way: set[str] = set()
         self._drawn: list[RecordStep] = []
         self._on_their_way: list[asyncio.Future[Accepted]] = []
@@ -80,6 +95,13 @@ class TaskContext:
         self.seen: dict[str, Any] = {}
         self.new_variables: dict[str, Any] = {}
         self.steps: dict[str, StepState] = dict(task.steps) if task.steps else {}
+
+    @property
+    def _root(self) -> Branch:
+        """The task's own line; most tasks have no steps and do without."""
+        if self._own is None:
+            self._own = Branch()
+        return self._own
 
     # --- what it sees -----------------------------------------------------------------------------------------------
 
@@ -324,7 +346,7 @@ class TaskContext:
     @property
     def has_unfinished(self) -> bool:
         """Whether there is anything for `finish` to do."""
-        return bool(self._root.failed)
+        return self._own is not None and bool(self._own.failed)
 
     async def finish(self) -> None:
         """The node's code returned: a failed step that it survived has its final answer."""

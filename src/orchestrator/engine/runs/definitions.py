@@ -1,5 +1,6 @@
 """Versions of workflows as the engine uses them: the record that is kept with a version, compiled once and cached."""
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
@@ -55,6 +56,9 @@ class Definitions:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._cache: OrderedDict[tuple[str, str, int], Definition] = OrderedDict()
+        self._current: dict[tuple[str, str], tuple[str, int]] = {}
+        self._turn = 0
+        self._turn_ends = False
 
     async def get(self, name: str, version: int, *, namespace: str = NAMESPACE) -> Definition:
         """The definition of a version, also of a deleted workflow.
@@ -75,6 +79,39 @@ class Definitions:
         if len(self._cache) > DEFINITIONS_CACHED_MAX:
             self._cache.popitem(last=False)
         return definition
+
+    async def version_for(
+        self, name: str, version: int | None, *, namespace: str = NAMESPACE, deleted: bool = False
+    ) -> tuple[str, int]:
+        """The name and number of the version that a new run takes: the named one, or the current one.
+
+        Runs that start in one turn of the event loop share the question after the current version. Whoever saved
+        another one hears of it in a later turn, so his runs take that.
+
+        Raises:
+            NotFound: no such workflow or version.
+        """
+        shared = version is None and not deleted
+        found = self._current.get((namespace, name)) if shared else None
+        if found is not None:
+            return found
+        if shared and not self._turn_ends:
+            self._turn_ends = True
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        turn = self._turn
+        row = await self._store.get_version(name, version, namespace=namespace, deleted=deleted)
+        if row is None:
+            raise NotFound("workflow" if version is None else f"version {version} of workflow", name)
+        if (
+            shared and turn == self._turn
+        ):  # an answer that came later may be older than what others heard meanwhile
+            self._current[(namespace, name)] = row.name, row.version
+        return row.name, row.version
+
+    def _end_turn(self) -> None:
+        self._turn += 1
+        self._turn_ends = False
+        self._current.clear()
 
 
 def compile_version(row: WorkflowVersion) -> Definition:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.attempts.blobs import read_payload
-from orchestrator.errors import NotFound
 from orchestrator.kernel.commands import StartRun
 from orchestrator.kernel.values import Parent, Payload, rfc3339
 from orchestrator.model.definition import Definition
@@ -38,27 +37,26 @@ async def prepare_start(
         NotFound: no such workflow or version.
         ExpressionFailed: a variable can't be evaluated.
     """
-    row = await engine.store.get_version(workflow, version, namespace=namespace, deleted=deleted)
-    if row is None:
-        what = "workflow" if version is None else f"version {version} of workflow"
-        raise NotFound(what, workflow)
-    definition = await engine.definitions.get(row.name, row.version, namespace=namespace)
+    name, number = await engine.definitions.version_for(
+        workflow, version, namespace=namespace, deleted=deleted
+    )
+    definition = await engine.definitions.get(name, number, namespace=namespace)
     all_labels = {**definition.labels, **(labels or {})}
     blobs = await engine.blobs.fetch([payload], run_id=run_id)
     variables, new_blobs = first_variables(
         engine,
         definition,
         run_id=run_id,
-        workflow=row.name,
-        version=row.version,
+        workflow=name,
+        version=number,
         labels=all_labels,
         input=read_payload(payload, blobs, run_id=run_id),
     )
     engine.stash_blobs(run_id, new_blobs)
     return StartRun(
         run_id=run_id,
-        workflow=row.name,
-        version=row.version,
+        workflow=name,
+        version=number,
         namespace=namespace,
         input=payload,
         labels=all_labels,

@@ -73,6 +73,10 @@ class Connection(Protocol):
         """How many rows the last statement changed."""
         ...
 
+    def data_version(self) -> int:
+        """A number that changes with every commit to the file, whoever makes it."""
+        ...
+
     def total_changes(self) -> int:
         """How many rows were changed since the connection was opened."""
         ...

@@ -15,7 +15,7 @@ none (the last step; its index row is written after).
 from collections import Counter
 from collections.abc import Sequence
 
-from orchestrator.stores.codec import pack_events, pack_leases
+from orchestrator.stores.codec import pack_events
 from orchestrator.stores.contract import Commit, CommitAnswer, Granted, Outcome, RunAdvanced
 from orchestrator.stores.sqlite.commits import apply_commit, update_index
 from orchestrator.stores.sqlite.database import Value, int_of, rows
@@ -23,8 +23,8 @@ from orchestrator.stores.sqlite.transaction import RunRef, Transaction
 
 SETUP = """
 CREATE TEMP VIEW chain_steps AS
-SELECT 0 AS id, 0 AS run, 0 AS expected, 0 AS count, '' AS commit_id, 0 AS framed, x'' AS leases, x'' AS events,
-       '' AS worker, '' AS from_path, 0 AS from_epoch, '' AS path, 0 AS epoch, '' AS kind, '' AS queue,
+SELECT 0 AS id, 0 AS run, 0 AS expected, 0 AS count, '' AS commit_id, 0 AS framed, x'' AS events, '' AS worker,
+        '' AS from_path, 0 AS from_epoch, '' AS path, 0 AS epoch, '' AS kind, '' AS queue,
        0 AS priority, 0 AS now_us, 0 AS due_us, x'' AS payload, x'' AS summary;
 
 CREATE TEMP TRIGGER take_chain_step INSTEAD OF INSERT ON chain_steps BEGIN
@@ -34,7 +34,8 @@ CREATE TEMP TRIGGER take_chain_step INSTEAD OF INSERT ON chain_steps BEGIN
     WHERE run = new.run AND path = new.from_path AND epoch = new.from_epoch AND worker = new.worker AND held = 0
         AND new.expected = (SELECT last_seq FROM journal WHERE run = new.run ORDER BY last_seq DESC LIMIT 1);
     INSERT INTO main.journal (id, run, last_seq, count, commit_id, framed, leases, events)
-    SELECT new.id, new.run, new.expected + new.count, new.count, new.commit_id, new.framed, new.leases, new.events
+    SELECT new.id, new.run, new.expected + new.count, new.count, new.commit_id, new.framed,
+        CAST(json_array(json_array(new.path, new.epoch)) AS BLOB), new.events
     WHERE changes() = 1;
     UPDATE main.runs SET summary = new.summary WHERE key = new.run AND new.summary IS NOT NULL AND changes() = 1;
 END;
@@ -53,13 +54,14 @@ CREATE TEMP TRIGGER take_chain_end INSTEAD OF INSERT ON chain_ends BEGIN
     UPDATE main.runs SET summary = new.summary WHERE key = new.run AND new.summary IS NOT NULL AND changes() = 1;
 END;
 """
-_STEP_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_STEP_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _END_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _SIZES = (128, 64, 32, 16, 8, 4, 2, 1)
 _STEP = "INSERT INTO chain_steps VALUES "
 _END = "INSERT INTO chain_ends VALUES "
 _STEPS = {size: _STEP + ", ".join([_STEP_ROW] * size) for size in _SIZES}
 _ENDS = {size: _END + ", ".join([_END_ROW] * size) for size in _SIZES}
+_OK = Outcome.OK
 _ACCEPTED = "SELECT id FROM journal WHERE id > ?"
 
 _Bindings = tuple[Value, ...]
@@ -85,13 +87,16 @@ class _Taken:
 def apply_batch(tx: Transaction, commits: Sequence[Commit]) -> list[CommitAnswer]:
     """Apply the commits of a whole group; one answer for each, in order."""
     answers: list[CommitAnswer | None] = [None] * len(commits)
-    crowded = {run_id for run_id, times in Counter(commit.run_id for commit in commits).items() if times > 1}
+    crowded: set[str] = set()
+    if len({commit.run_id for commit in commits}) < len(commits):
+        times = Counter([commit.run_id for commit in commits])
+        crowded = {run_id for run_id in times if times[run_id] > 1}
     before = tx.journal_id
     steps: list[_Bindings] = []
     ends: list[_Bindings] = []
     taken: list[_Taken] = []
     for place, commit in enumerate(() if tx.turns else commits):
-        if commit.run_id in crowded or not _is_common(commit):
+        if not _is_common(commit) or commit.run_id in crowded:
             continue
         run = tx.find_run(commit.run_id)
         if run is None or run.namespace != commit.namespace:
@@ -131,7 +136,6 @@ def _step(tx: Transaction, commit: Commit, run: RunRef, steps: list[_Bindings]) 
     assert commit.expected is not None, "a commit with events says after which seq"
     count = len(commit.events)
     data, framed = pack_events(commit.events)
-    granted = [Granted(run_id=run.run_id, path=wanted.path, epoch=tx.epoch)]
     steps.append(
         (
             tx.journal_id,
@@ -140,7 +144,6 @@ def _step(tx: Transaction, commit: Commit, run: RunRef, steps: list[_Bindings]) 
             count,
             commit.commit_id,
             framed,
-            pack_leases(granted),
             data,
             commit.worker,
             done.path,
@@ -156,7 +159,8 @@ def _step(tx: Transaction, commit: Commit, run: RunRef, steps: list[_Bindings]) 
             commit.summary,
         )
     )
-    return CommitAnswer(outcome=Outcome.OK, seq=commit.expected + count, leases=granted, now_us=tx.now_us)
+    granted = Granted(run_id=run.run_id, path=wanted.path, epoch=tx.epoch)
+    return CommitAnswer(outcome=_OK, seq=commit.expected + count, leases=[granted], now_us=tx.now_us)
 
 
 def _end(tx: Transaction, commit: Commit, run: RunRef, ends: list[_Bindings]) -> CommitAnswer:
@@ -180,7 +184,7 @@ def _end(tx: Transaction, commit: Commit, run: RunRef, ends: list[_Bindings]) ->
             commit.summary,
         )
     )
-    return CommitAnswer(outcome=Outcome.OK, seq=commit.expected + count, leases=[], now_us=tx.now_us)
+    return CommitAnswer(outcome=_OK, seq=commit.expected + count, leases=[], now_us=tx.now_us)
 
 
 def _insert(tx: Transaction, statements: dict[int, str], pending: list[_Bindings]) -> None:

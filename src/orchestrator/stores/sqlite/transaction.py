@@ -54,13 +54,28 @@ _FIND_RUN = "SELECT key, namespace, workflow FROM runs WHERE run_id = ?"
 _FIND_WORKER = "SELECT 1 FROM workers WHERE worker = ?"
 
 
+class Known:
+    """What one transaction leaves to the next: runs by id, and the counters, as long as nobody else has written."""
+
+    __slots__ = ("counters", "data_version", "runs")
+
+    def __init__(self) -> None:
+        self.runs: dict[str, RunRef] = {}
+        self.counters: tuple[int, int, int, int] | None = None
+        self.data_version = 0
+
+    def forget(self) -> None:
+        """A transaction was rolled back: what it noted here never came to be."""
+        self.runs.clear()
+        self.counters = None
+
+
 @dataclass(slots=True)
 class Transaction:
     """One write transaction. The statements of `commits`, `queue` and `workflows` run inside it."""
 
     connection: Connection
-    runs: dict[str, RunRef]
-    """Runs by id, kept from one transaction to the next; emptied when one is rolled back."""
+    known: Known
     process: str
     now_us: int = 0
     run_key: int = 0
@@ -79,21 +94,34 @@ class Transaction:
     def begin(self, clock: StoreClock) -> None:
         """Take the write lock, and read the counters behind it."""
         self.connection.execute("BEGIN IMMEDIATE")
-        row = self.one(_COUNTERS)
-        assert row is not None, "the migration made the row"
-        self.run_key, self.journal_id, self.epoch, self.clock_us = map(int_of, row[:4])
-        self.slots, self.turns = bool(row[4]), bool(row[5])
+        counters, self.known.counters = self.known.counters, None
+        if counters is not None and self.connection.data_version() == self.known.data_version:
+            self.run_key, self.journal_id, self.epoch, self.clock_us = counters
+        else:
+            row = self.one(_COUNTERS)
+            assert row is not None, "the migration made the row"
+            self.run_key, self.journal_id, self.epoch, self.clock_us = map(int_of, row[:4])
+            self.slots, self.turns = bool(row[4]), bool(row[5])
         self._changes_before = self.connection.total_changes()
         self.now_us = clock.not_before(self.clock_us)
 
     def finish(self) -> None:
         """Write the counters if anything was written; what remains is COMMIT."""
         if self.connection.total_changes() != self._changes_before:
-            self.connection.execute(_SAVE_COUNTERS, (self.run_key, self.journal_id, self.epoch, self.now_us))
+            self.clock_us = self.now_us
+            self.connection.execute(
+                _SAVE_COUNTERS, (self.run_key, self.journal_id, self.epoch, self.clock_us)
+            )
+
+    def committed(self) -> None:
+        """It is durable. Where slots or turns are in use the next one looks again: that may have changed."""
+        if not (self.slots or self.turns):
+            self.known.counters = (self.run_key, self.journal_id, self.epoch, self.clock_us)
+            self.known.data_version = self.connection.data_version()
 
     def rollback(self) -> None:
         """Nothing of it happened."""
-        self.runs.clear()
+        self.known.forget()
         if self.connection.in_transaction:
             self.connection.execute("ROLLBACK")
 
@@ -108,7 +136,7 @@ class Transaction:
 
     def find_run(self, run_id: str) -> RunRef | None:
         """A run by its id."""
-        known = self.runs.get(run_id)
+        known = self.known.runs.get(run_id)
         if known is None:
             row = self.one(_FIND_RUN, (run_id,))
             if row is None:
@@ -119,10 +147,11 @@ class Transaction:
 
     def remember(self, run: RunRef) -> None:
         """Keep a run for the transactions to come."""
-        if len(self.runs) >= RUNS_CACHED_MAX:
-            for run_id in list(self.runs)[: RUNS_CACHED_MAX // 10]:
-                del self.runs[run_id]
-        self.runs[run.run_id] = run
+        runs = self.known.runs
+        if len(runs) >= RUNS_CACHED_MAX:
+            for run_id in list(runs)[: RUNS_CACHED_MAX // 10]:
+                del runs[run_id]
+        runs[run.run_id] = run
 
     def registered(self, worker: str) -> bool:
         """Whether the worker has a registration; only such a worker may hold leases."""

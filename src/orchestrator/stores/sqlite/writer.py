@@ -25,7 +25,7 @@ from orchestrator.errors import CommitUnknown, InternalError, StoreUnavailable
 from orchestrator.stores.contract import Commit, CommitAnswer, Wake
 from orchestrator.stores.sqlite import accounts, fast, turns
 from orchestrator.stores.sqlite.database import Connection, translate
-from orchestrator.stores.sqlite.transaction import RunRef, StoreClock, Transaction
+from orchestrator.stores.sqlite.transaction import Known, StoreClock, Transaction
 
 GAP_SECONDS = 0.0015
 """Longer than a neighbour's look at the lock takes to come round."""
@@ -92,7 +92,7 @@ class Writer:
         self._told = told
         self._alone = alone
         self._last_end = self._busy_since = 0.0
-        self._runs: dict[str, RunRef] = {}
+        self._known = Known()
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._work, name="sqlite-writer", daemon=True)
@@ -182,7 +182,7 @@ class Writer:
 
     def _attempt(self, group: list[Job]) -> tuple[list[object], list[Wake]]:
         """One transaction of the whole group. Commits go first, so that claims see what they enqueued."""
-        tx = Transaction(self._connection, self._runs, self._process)
+        tx = Transaction(self._connection, self._known, self._process)
         try:
             tx.begin(self._clock)
             if tx.turns:
@@ -200,6 +200,7 @@ class Writer:
             accounts.sweep(tx)
             tx.finish()
             self._commit()
+            tx.committed()
         except BaseException:
             tx.rollback()
             raise
