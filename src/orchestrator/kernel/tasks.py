@@ -99,7 +99,9 @@ def _refuse(turn: Turn, task: TaskState, refused: ErrorInfo, command: CompleteTa
 
 
 def _record_completion(turn: Turn, command: CompleteTask, task: TaskState, arrivals: list[str]) -> None:
-    withdraw_cancelled(turn, task)
+    node = turn.node(task.node)
+    if node.cancels:
+        withdraw_cancelled(turn, task)
     if command.variables:
         turn.emit(VariablesSet(path=task.path, node=task.node, values=command.variables))
     turn.emit(
@@ -110,7 +112,7 @@ def _record_completion(turn: Turn, command: CompleteTask, task: TaskState, arriv
             output=command.output,
             arrivals=arrivals,
             timing=command.timing,
-            compensate=turn.node(task.node).compensate,
+            compensate=node.compensate,
             cached=command.cached,
             cache_key=command.cache_key,
         )

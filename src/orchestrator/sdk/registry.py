@@ -168,19 +168,22 @@ class Registry:
         Raises:
             NotFound: there is none; the nearest name is suggested.
         """
+        found = self.find(name)
+        if found is None:
+            raise NotFound("node class", name, suggestion=_nearest(name, self._classes))
+        return found
+
+    def find(self, name: str, /) -> type[BaseNode] | None:
+        """As `get`; None if there is none."""
         classes = self._classes
         found = classes.get(name)
-        if found is not None:
-            return found
-        for spelling in class_spellings(name):
-            found = classes.get(spelling)
-            if found is not None:
-                return found
-        raise NotFound("node class", name, suggestion=_nearest(name, classes))
+        if found is None:
+            for spelling in class_spellings(name):
+                found = found or classes.get(spelling)
+        return found
 
     def __contains__(self, name: str) -> bool:
-        classes = self._classes
-        return name in classes or any(spelling in classes for spelling in class_spellings(name))
+        return self.find(name) is not None
 
     def __len__(self) -> int:
         return len(self._classes)

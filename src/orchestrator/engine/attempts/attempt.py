@@ -12,15 +12,8 @@ import structlog
 from pydantic import BaseModel
 
 from orchestrator.engine.attempts.blobs import NO_BLOBS
-from orchestrator.engine.attempts.branches import (
-    ROLLED_BACK,
-    BudgetSpent,
-    StepInDoubt,
-    Suspension,
-    enter_root,
-)
+from orchestrator.engine.attempts.branches import ROLLED_BACK, BudgetSpent, StepInDoubt, Suspension
 from orchestrator.engine.attempts.caching import Cache
-from orchestrator.engine.attempts.containment import enter_node
 from orchestrator.engine.attempts.context import TaskContext
 from orchestrator.engine.attempts.cpu import CpuProcess
 from orchestrator.engine.attempts.failures import clean, error_info
@@ -144,6 +137,7 @@ class Attempt:
         *,
         epoch: int,
         queued_us: int,
+        now_us: int,
     ) -> None:
         self.worker = worker
         self.actor = actor
@@ -159,7 +153,7 @@ class Attempt:
         self._around = around(definition, state, task) if self.node.may_use is not None else frozenset[str]()
         self.epoch = epoch
         self.queued_us = queued_us
-        self.granted_us = self.started_us = worker.now_us()
+        self.granted_us = self.started_us = now_us
         self._reader = reader_of(state, task, self.node)
         self._item: ItemSource | None = source_of(state, task)
         self.values = TaskValues(state, self._reader, NO_BLOBS)
@@ -188,7 +182,12 @@ class Attempt:
             payloads.append(self._item.payload)
         loop = self.worker.engine.loop
         # Not by the loop's factory: that is for what the node's code starts.
-        self.task = asyncio.Task(self._run(payloads), loop=loop, name=f"{self.run_id}/{self.path}")
+        self.task = asyncio.Task(
+            self._run(payloads),
+            loop=loop,
+            name=f"{self.run_id}/{self.path}",
+            context=self.worker.context.copy(),
+        )
 
     def tell(self, reason: str) -> None:
         """Ask the attempt to end. Its first reason counts."""
@@ -228,8 +227,6 @@ class Attempt:
             self._end(self._told())
 
     async def _run(self, blob_payloads: Sequence[Payload]) -> None:
-        enter_node()
-        enter_root()
         try:
             if blob_payloads:
                 blobs = await self.worker.engine.blobs.fetch(blob_payloads, run_id=self.run_id)
@@ -286,7 +283,9 @@ class Attempt:
         if node.for_each is not None and self._item is None:
             return self._items(node.for_each)
         node_class = worker.engine.registry.get(node.declaration.name)
-        if node.params.constant:
+        if not self.params_written:
+            written: Mapping[str, Any] = {}
+        elif node.params.constant:
             written = node.params.evaluate({})
         else:
             written = node.params.evaluate(self.values.scope(node.references, secrets))
@@ -634,6 +633,7 @@ class BlockedLoop(NodeError):
 def _effect_of(node_class: type[BaseNode], params: BaseModel, node: NodeDefinition) -> Effect:
     """What the class says of these params, or what the document tightens that to. A class that has become less careful
     than the version is pinned to isn't asked: until the workflow is saved again, what the version says holds."""
-    pinned, least = node.declaration.effect, node.effect_min
-    effect = pinned if node_class.effect.rank < pinned.rank else node_class.effect_for(params)
-    return least if least.rank > effect.rank else effect
+    pinned, least, effect = node.declaration.effect, node.effect_min, node_class.effect
+    less_careful = effect is not pinned and effect.rank < pinned.rank
+    effect = pinned if less_careful else node_class.effect_for(params)
+    return effect if effect is least or effect.rank >= least.rank else least

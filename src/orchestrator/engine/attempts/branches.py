@@ -280,5 +280,5 @@ def branch_of(root: Branch) -> Branch:
 
 
 def enter_root() -> None:
-    """The running task is at its root: forget the branch of whatever task it was started from."""
+    """In this context a task is at its root: forget the branch of whatever task came before."""
     _current.set(None)

@@ -26,7 +26,7 @@ class ExitInTask(NodeError):
 
 
 def enter_node() -> None:
-    """From here on, the running task and those that it starts are a node's code."""
+    """In this context, and in those of the tasks that are started in it, a node's code runs."""
     _in_node.set(True)
 
 

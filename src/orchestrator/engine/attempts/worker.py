@@ -6,6 +6,7 @@ is in `_attempts`, by run and path; the heartbeat's answer is compared with it, 
 
 import asyncio
 import contextlib
+import contextvars
 import socket
 from collections.abc import Coroutine, Sequence
 from os import getpid
@@ -16,7 +17,8 @@ import structlog
 
 from orchestrator.engine.attempts.announcer import Announcer
 from orchestrator.engine.attempts.attempt import ENDING, LEASE_LOST, TIMEOUT, Attempt
-from orchestrator.engine.attempts.containment import Containment
+from orchestrator.engine.attempts.branches import enter_root
+from orchestrator.engine.attempts.containment import Containment, enter_node
 from orchestrator.engine.attempts.cpu import CpuProcesses
 from orchestrator.engine.attempts.failures import error_info
 from orchestrator.engine.attempts.heartbeat import Heartbeat
@@ -94,6 +96,8 @@ class Worker:
         self.threads = DaemonThreads("node")
         self.cpu = CpuProcesses(limit=engine.config.cpu_processes)
         self._containment = Containment()
+        self.context = contextvars.Context()
+        """What tasks begin with: nothing of the code that happened to make them possible."""
         self.announcer = Announcer(engine, self.name)
         config = engine.config
         self._lease_us = round(config.lease_seconds * 1_000_000)
@@ -148,6 +152,9 @@ class Worker:
         self._registered_us = engine.clock.monotonic_us()
         engine.worker = self
         self._containment.install()
+        self.context = contextvars.copy_context()
+        self.context.run(enter_node)
+        self.context.run(enter_root)
         if self._uses_thread:
             self.watchdog.start()
             self.heartbeat.start()
@@ -229,10 +236,9 @@ class Worker:
 
     def knows(self, node: NodeDefinition) -> bool:
         """Whether this worker can run the node: it has the class, in the version that the run is pinned to."""
-        registry, declaration = self.engine.registry, node.declaration
-        if declaration.name not in registry:
-            return False
-        return registry.get(declaration.name).class_version == declaration.class_version
+        declaration = node.declaration
+        found = self.engine.registry.find(declaration.name)
+        return found is not None and found.class_version == declaration.class_version
 
     def may_run_ahead(self, nodes: Sequence[NodeDefinition], *, freed: int) -> bool:
         """Whether tasks of these nodes may begin before what they build on is durable; `freed` slots are theirs."""
@@ -249,7 +255,8 @@ class Worker:
 
     def run_ahead(self, actor: RunActor, state: RunState, task: TaskState, definition: Definition) -> Attempt:
         """Run a pure task that has no lease yet."""
-        attempt = Attempt(self, actor, state, task, definition, epoch=0, queued_us=self.now_us())
+        now_us = self.now_us()
+        attempt = Attempt(self, actor, state, task, definition, epoch=0, queued_us=now_us, now_us=now_us)
         self._start(actor, state, attempt)
         return attempt
 
@@ -400,7 +407,16 @@ class Worker:
             self._alone = None
             await self._give_back(self._controls[(claim.run_id, claim.path)], delay_us=LOOK_AGAIN_US)
             return
-        attempt = Attempt(self, actor, state, task, definition, epoch=claim.epoch, queued_us=claim.queued_us)
+        attempt = Attempt(
+            self,
+            actor,
+            state,
+            task,
+            definition,
+            epoch=claim.epoch,
+            queued_us=claim.queued_us,
+            now_us=self.now_us(),
+        )
         # What follows from it shall be to blame itself, if it takes the process down.
         attempt.careful = claim.lost > 0
         attempt.rolled_back = claim.rolled_back
@@ -497,7 +513,9 @@ class Worker:
                 self.engine.spawn(self._give_back(lease), name=f"give back {lease.path}")
                 continue
             now_us = self.now_us()
-            attempt = Attempt(self, actor, state, task, definition, epoch=lease.epoch, queued_us=now_us)
+            attempt = Attempt(
+                self, actor, state, task, definition, epoch=lease.epoch, queued_us=now_us, now_us=now_us
+            )
             self._start(actor, state, attempt)
         if actor.running:
             self.look_at(actor, state)

@@ -510,7 +510,6 @@ class RunActor:
     ) -> list[Enqueue]:
         rows: list[Enqueue] = []
         if work.rows:
-            now_us = self._engine.now_us()
             leasable = 0
             worker = self._engine.worker
             if worker is not None and not state.held:
@@ -521,7 +520,7 @@ class RunActor:
                     freed += sum([self._ahead.is_running(row.path) for row in work.rows])
                 leasable, self._reserved = worker.reserve(len(work.rows), freed=freed)
             for row in work.rows:
-                due = max(0, row.due_us - now_us) if row.due_us else 0
+                due = max(0, row.due_us - self._engine.now_us()) if row.due_us else 0
                 task = None if row.timer else state.tasks.get(row.path)
                 leased = False
                 if leasable > 0 and due == 0 and task is not None and worker is not None:

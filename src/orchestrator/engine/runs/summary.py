@@ -85,7 +85,7 @@ def summary_of(state: RunState, last: Event | None = None) -> Summary:
         created_at=state.created_at,
         started_at=state.started_at,
         finished_at=state.finished_at,
-        error=_bounded(state.error),
+        error=None if state.error is None else _bounded(state.error),
         waiting=waiting,
         wakers=wakers,
         forked_from=state.forked_from,
@@ -126,7 +126,7 @@ def _wakers(state: RunState) -> tuple[tuple[Pending, ...], int]:
     plain = plain and state.imported is None
     if plain:
         first = list(islice(state.tasks.values(), WAKERS_MAX))
-        if state.ready > WAKERS_MAX or all(t.error is None and t.doubt is None for t in first):
+        if state.ready > WAKERS_MAX or not any(task.error or task.doubt for task in first):
             return tuple([_ready(task) for task in first]), state.ready
     pending = pending_of(state)
     return tuple(pending[:WAKERS_MAX]), len(pending)
@@ -136,8 +136,8 @@ def _ready(task: TaskState) -> Pending:
     return Pending(waker=Waker(kind="queue", path=task.path, node=task.node), attempt=task.attempt)
 
 
-def _bounded(error: ErrorInfo | None) -> ErrorInfo | None:
-    if error is None or (error.details is None and len(error.message) <= ERROR_CHARACTERS_MAX):
+def _bounded(error: ErrorInfo) -> ErrorInfo:
+    if error.details is None and len(error.message) <= ERROR_CHARACTERS_MAX:
         return error
     message = error.message
     if len(message) > ERROR_CHARACTERS_MAX:
