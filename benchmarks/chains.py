@@ -47,7 +47,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--store", choices=["sqlite", "memory", *REDIS_KINDS], default="sqlite")
+    parser.add_argument(
+        "--store",
+        default="sqlite",
+        help=f"sqlite, memory, {', '.join(REDIS_KINDS)}, postgres, or an empty store's URL",
+    )
     parser.add_argument("--of", choices=list(WORKFLOWS), default="write")
     parser.add_argument("--runs", type=int, default=1_000)
     parser.add_argument("--at-once", type=int, default=100)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
-from servers import REDIS_KINDS, redis_url
+from servers import REDIS_KINDS, postgres_url, redis_url
 
 from orchestrator.bootstrap import open_store
 from orchestrator.cli.processes import run_loop
@@ -179,11 +179,16 @@ def chain(node_class: str, length: int) -> Nodes:
 @contextlib.contextmanager
 def store_url(kind: str, folder: Path | None) -> Generator[str]:
     """A new store's URL: `memory`, or something below `folder` (default: the system's temporary one): a file for
-    `sqlite`, a server of our own for the others."""
+    `sqlite`, a server of our own for the others. A URL is taken as it is."""
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as inside:
-        if kind in REDIS_KINDS:
+        if "://" in kind:
+            yield kind
+        elif kind == "postgres":
+            with postgres_url(Path(inside)) as url:
+                yield url
+        elif kind in REDIS_KINDS:
             with redis_url(kind, Path(inside)) as url:
                 yield url
         else:

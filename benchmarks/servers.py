@@ -1,9 +1,10 @@
-"""A Redis server of the benchmark's own: on a free port, in a folder of its own, stopped at the end."""
+"""Servers of the benchmark's own: on a free port, in a folder of their own, stopped at the end."""
 
 import contextlib
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Generator
 from pathlib import Path
@@ -47,3 +48,20 @@ def redis_url(kind: str, folder: Path) -> Generator[str]:
     finally:
         process.terminate()
         process.wait(timeout=30)
+
+
+@contextlib.contextmanager
+def postgres_url(folder: Path) -> Generator[str]:
+    """A running PostgreSQL server as it is configured by default: it waits for the disk with every commit."""
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    from tests.postgres_servers import postgres_server
+
+    def find(name: str) -> str:
+        places = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+        found = shutil.which(name) or (str(places[-1]) if places else None)
+        if found is None:
+            raise SystemExit(f"{name} is missing (Debian, Ubuntu: sudo apt-get install postgresql)")
+        return found
+
+    with postgres_server(find, within=folder) as server:
+        yield server.url()

@@ -130,10 +130,14 @@ class PostgresServer:
 
 
 @contextlib.contextmanager
-def postgres_server(find_program: Callable[[str], str], **settings: str) -> Generator[PostgresServer]:
+def postgres_server(
+    find_program: Callable[[str], str], *, within: Path | None = None, **settings: str
+) -> Generator[PostgresServer]:
     """A running server; afterwards nothing of it is left."""
     find_program("postgres")
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))
+    if within is not None and os.geteuid() == 0:
+        within.chmod(0o755)  # the server runs as somebody else
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir=within))
     try:
         server = PostgresServer(folder, find_program, **settings)
         server.start()

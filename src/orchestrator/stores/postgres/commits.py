@@ -25,8 +25,11 @@ from orchestrator.stores.postgres.connections import Row
 from orchestrator.stores.postgres.packing import blobs, ints, longs, texts
 from orchestrator.stores.rules import search_text
 
-_PARAMETERS = 51
-COMMIT = b"SELECT * FROM commit_1(" + b", ".join([b"%s"] * _PARAMETERS) + b")"
+_PARAMETERS = 48
+"""Of more than 50 the driver takes the statement apart anew each time."""
+COMMIT = b"SELECT * FROM commit_1(%b)" % b", ".join(
+    [b"%d, %d, %d" % (TURN_US, SLOT_CALL_US, COMMITS_REMEMBERED), *[b"%s"] * _PARAMETERS]
+)
 
 _OUTCOMES = (Outcome.OK, Outcome.CONFLICT, Outcome.FENCED, Outcome.OK)
 _encode_labels = msgspec.json.Encoder(order="sorted").encode
@@ -101,6 +104,29 @@ def parameters(one: Round, now_us: int | None) -> tuple[Any, ...]:
         packed, is_framed = pack_events(commit.events)
         data.append(packed)
         framed.append(is_framed)
+        if commit.index is not None or commit.blobs or commit.snapshot is not None:
+            _add_rare(nth, commit, x, b, s)
+        leases, enqueued = commit.stands_on, commit.enqueue
+        if len(leases) == 1 and len(enqueued) <= 1 and not commit.withdraw:  # the step of a chain, in short
+            lease = leases[0]
+            t_path.append(lease.path)
+            t_of.append(nth)
+            l_touch.append(len(t_path))
+            l_epoch.append(lease.epoch)
+            l_finish.append(lease.finish)
+            one.leases.append(lease.path)
+            if enqueued:
+                path = enqueued[0].path
+                if path != lease.path:
+                    t_path.append(path)
+                    t_of.append(nth)
+                e_touch.append(len(t_path))
+                e_spare.append(l_touch[-1] if lease.finish and path != lease.path else 0)
+                one.enqueued.append(path)
+            l_end.append(len(l_touch))
+            w_end.append(len(w_touch))
+            e_end.append(len(e_touch))
+            continue
         touched: dict[str, int] = {}
         for lease in commit.stands_on:
             touched[lease.path] = 0
@@ -131,17 +157,8 @@ def parameters(one: Round, now_us: int | None) -> tuple[Any, ...]:
         l_end.append(len(l_touch))
         w_end.append(len(w_touch))
         e_end.append(len(e_touch))
-        if commit.index is not None:
-            index, labels, search, record = index_fields(commit.run_id, commit.index)
-            x.append(
-                (nth, commit.run_id, commit.namespace, index.workflow, index.status, int(index.live), index.created_us,
-                 index.parent_run, labels, search, record)
-            )  # fmt: skip
-        b += [(nth, blob.blob_id, blob.codec, blob.data) for blob in commit.blobs]
-        if commit.snapshot is not None:
-            s.append((nth, commit.snapshot))
     return (
-        now_us, TURN_US, SLOT_CALL_US, COMMITS_REMEMBERED, texts(list(names)),
+        now_us, texts(list(names)),
         texts([commit.run_id for commit in commits]), texts([commit.namespace for commit in commits]),
         texts([commit.commit_id for commit in commits]), ints(who), longs(expect), ints(hold),
         texts([commit.turn for commit in commits]), ints([len(commit.events) for commit in commits]), ints(framed),
@@ -161,6 +178,25 @@ def parameters(one: Round, now_us: int | None) -> tuple[Any, ...]:
         blobs([row[3] for row in b]),
         ints([row[0] for row in s]), blobs([row[1] for row in s]),
     )  # fmt: skip
+
+
+def _add_rare(
+    nth: int,
+    commit: Commit,
+    x: list[tuple[Any, ...]],
+    b: list[tuple[int, str, str, bytes]],
+    s: list[tuple[int, bytes]],
+) -> None:
+    """What most commits don't have: an index row, blobs, a snapshot."""
+    if commit.index is not None:
+        index, labels, search, record = index_fields(commit.run_id, commit.index)
+        x.append(
+            (nth, commit.run_id, commit.namespace, index.workflow, index.status, int(index.live), index.created_us,
+             index.parent_run, labels, search, record)
+        )  # fmt: skip
+    b += [(nth, blob.blob_id, blob.codec, blob.data) for blob in commit.blobs]
+    if commit.snapshot is not None:
+        s.append((nth, commit.snapshot))
 
 
 def answers_of(one: Round, row: Row) -> tuple[list[CommitAnswer], list[str]]:

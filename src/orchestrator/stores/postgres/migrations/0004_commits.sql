@@ -13,7 +13,7 @@
 -- `outcome`: 0 written, 1 conflict, 2 fenced, 3 a repeat. `given` are the places of rows that were leased, `lost` those of
 -- leases that were gone.
 CREATE FUNCTION commit_1(
-    given_us bigint, turn_us bigint, call_us bigint, remembered integer, names text[],
+    turn_us bigint, call_us bigint, remembered integer, given_us bigint, names text[],
     runs text[], spaces text[], ids text[], who integer[], expect bigint[], hold integer[], turns text[],
     counts integer[], framed integer[], data bytea[], summaries bytea[],
     t_of integer[], t_path text[],
