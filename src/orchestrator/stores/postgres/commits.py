@@ -17,7 +17,9 @@ from orchestrator.stores.contract import (
     TURN_US,
     Commit,
     CommitAnswer,
+    Enqueue,
     Granted,
+    Lease,
     Outcome,
     RunIndex,
 )
@@ -68,105 +70,122 @@ def index_fields(run_id: str, index: RunIndex) -> tuple[RunIndex, str, str, byte
     return clean, _encode_labels(dict(clean.labels)).decode(), search_text(run_id, clean), record
 
 
+class _Parts:
+    """The parts of a round's commits, one commit's after another's; the names are those of `commit_1`."""
+
+    def __init__(self, one: Round) -> None:
+        self.one = one
+        self.names: dict[str, int] = {}
+        self.who: list[int] = []
+        self.framed: list[int] = []
+        self.data: list[bytes] = []
+        self.t_of: list[int] = []
+        self.t_path: list[str] = []
+        self.l_end: list[int] = []
+        self.l_touch: list[int] = []
+        self.l_epoch: list[int] = []
+        self.l_finish: list[int] = []
+        self.w_end: list[int] = []
+        self.w_touch: list[int] = []
+        self.e_end: list[int] = []
+        self.e_touch: list[int] = []
+        self.e_spare: list[int] = []
+        self.x: list[tuple[Any, ...]] = []
+        self.b: list[tuple[int, str, str, bytes]] = []
+        self.s: list[tuple[int, bytes]] = []
+        for nth, commit in enumerate(one.commits, 1):
+            worker = commit.worker
+            self.who.append(self.names.setdefault(worker, len(self.names) + 1) if worker else 0)
+            packed, is_framed = pack_events(commit.events)
+            self.data.append(packed)
+            self.framed.append(is_framed)
+            if commit.index is not None or commit.blobs or commit.snapshot is not None:
+                self._add_rare(nth, commit)
+            if len(commit.stands_on) == 1 and len(commit.enqueue) <= 1 and not commit.withdraw:
+                self._add_step(nth, commit.stands_on[0], commit.enqueue)
+            else:
+                self._add_rows(nth, commit)
+            self.l_end.append(len(self.l_touch))
+            self.w_end.append(len(self.w_touch))
+            self.e_end.append(len(self.e_touch))
+
+    def _touch(self, nth: int, path: str) -> int:
+        self.t_path.append(path)
+        self.t_of.append(nth)
+        return len(self.t_path)
+
+    def _add_lease(self, lease: Lease, touch: int) -> None:
+        self.l_touch.append(touch)
+        self.l_epoch.append(lease.epoch)
+        self.l_finish.append(lease.finish)
+        self.one.leases.append(lease.path)
+
+    def _add_step(self, nth: int, lease: Lease, enqueue: Sequence[Enqueue]) -> None:
+        """The step of a chain, in short."""
+        touch = self._touch(nth, lease.path)
+        self._add_lease(lease, touch)
+        if enqueue:
+            path = enqueue[0].path
+            again = path == lease.path
+            self.e_touch.append(touch if again else self._touch(nth, path))
+            self.e_spare.append(touch if lease.finish and not again else 0)
+            self.one.enqueued.append(path)
+
+    def _add_rows(self, nth: int, commit: Commit) -> None:
+        """The queue rows that a commit speaks of, whatever it does with them."""
+        touched: dict[str, int] = {}
+        fresh = {wanted.path for wanted in commit.enqueue}
+        ended = [lease.path for lease in commit.stands_on]
+        for path in (*ended, *commit.withdraw, *(wanted.path for wanted in commit.enqueue)):
+            if path not in touched:
+                touched[path] = self._touch(nth, path)
+        spare = [
+            lease.path
+            for lease in commit.stands_on
+            if lease.finish and lease.path not in commit.withdraw and lease.path not in fresh
+        ]
+        for lease in commit.stands_on:
+            self._add_lease(lease, touched[lease.path])
+        self.w_touch += [touched[path] for path in commit.withdraw]
+        for wanted in commit.enqueue:
+            self.e_touch.append(touched[wanted.path])
+            self.e_spare.append(touched[spare.pop()] if spare else 0)
+            self.one.enqueued.append(wanted.path)
+
+    def _add_rare(self, nth: int, commit: Commit) -> None:
+        """What most commits don't have: an index row, blobs, a snapshot."""
+        if commit.index is not None:
+            index, labels, search, record = index_fields(commit.run_id, commit.index)
+            self.x.append(
+                (nth, commit.run_id, commit.namespace, index.workflow, index.status, int(index.live),
+                 index.created_us, index.parent_run, labels, search, record)
+            )  # fmt: skip
+        self.b += [(nth, blob.blob_id, blob.codec, blob.data) for blob in commit.blobs]
+        if commit.snapshot is not None:
+            self.s.append((nth, commit.snapshot))
+
+
 def parameters(one: Round, now_us: int | None) -> tuple[Any, ...]:
     """The arguments of `commit_1`.
 
     Raises:
         UnicodeEncodeError: a text of a commit holds a lone surrogate.
     """
-    commits = one.commits
-    names: dict[str, int] = {}
-    who: list[int] = []
-    expect: list[int] = []
-    hold: list[int] = []
-    framed: list[int] = []
-    data: list[bytes] = []
-    t_of: list[int] = []
-    t_path: list[str] = []
-    l_end: list[int] = []
-    l_touch: list[int] = []
-    l_epoch: list[int] = []
-    l_finish: list[int] = []
-    w_end: list[int] = []
-    w_touch: list[int] = []
-    e_end: list[int] = []
-    e_touch: list[int] = []
-    e_spare: list[int] = []
-    x: list[tuple[Any, ...]] = []
-    b: list[tuple[int, str, str, bytes]] = []
-    s: list[tuple[int, bytes]] = []
+    commits, parts = one.commits, _Parts(one)
     enqueue = [wanted for commit in commits for wanted in commit.enqueue]
-    for nth, commit in enumerate(commits, 1):
-        worker = commit.worker
-        who.append(names.setdefault(worker, len(names) + 1) if worker else 0)
-        expect.append(-1 if commit.expected is None else commit.expected)
-        hold.append(-1 if commit.hold is None else int(commit.hold))
-        packed, is_framed = pack_events(commit.events)
-        data.append(packed)
-        framed.append(is_framed)
-        if commit.index is not None or commit.blobs or commit.snapshot is not None:
-            _add_rare(nth, commit, x, b, s)
-        leases, enqueued = commit.stands_on, commit.enqueue
-        if len(leases) == 1 and len(enqueued) <= 1 and not commit.withdraw:  # the step of a chain, in short
-            lease = leases[0]
-            t_path.append(lease.path)
-            t_of.append(nth)
-            l_touch.append(len(t_path))
-            l_epoch.append(lease.epoch)
-            l_finish.append(lease.finish)
-            one.leases.append(lease.path)
-            if enqueued:
-                path = enqueued[0].path
-                if path != lease.path:
-                    t_path.append(path)
-                    t_of.append(nth)
-                e_touch.append(len(t_path))
-                e_spare.append(l_touch[-1] if lease.finish and path != lease.path else 0)
-                one.enqueued.append(path)
-            l_end.append(len(l_touch))
-            w_end.append(len(w_touch))
-            e_end.append(len(e_touch))
-            continue
-        touched: dict[str, int] = {}
-        for lease in commit.stands_on:
-            touched[lease.path] = 0
-        for path in commit.withdraw:
-            touched[path] = 0
-        spare = [
-            lease.path for lease in commit.stands_on if lease.finish and lease.path not in commit.withdraw
-        ]
-        if commit.enqueue:
-            for wanted in commit.enqueue:
-                touched[wanted.path] = 0
-            fresh = {wanted.path for wanted in commit.enqueue}
-            spare = [path for path in spare if path not in fresh]
-        for path in touched:
-            t_path.append(path)
-            t_of.append(nth)
-            touched[path] = len(t_path)
-        for lease in commit.stands_on:
-            l_touch.append(touched[lease.path])
-            l_epoch.append(lease.epoch)
-            l_finish.append(lease.finish)
-            one.leases.append(lease.path)
-        w_touch += [touched[path] for path in commit.withdraw]
-        for wanted in commit.enqueue:
-            e_touch.append(touched[wanted.path])
-            e_spare.append(touched[spare.pop()] if spare else 0)
-            one.enqueued.append(wanted.path)
-        l_end.append(len(l_touch))
-        w_end.append(len(w_touch))
-        e_end.append(len(e_touch))
+    x, b, s = parts.x, parts.b, parts.s
     return (
-        now_us, texts(list(names)),
+        now_us, texts(list(parts.names)),
         texts([commit.run_id for commit in commits]), texts([commit.namespace for commit in commits]),
-        texts([commit.commit_id for commit in commits]), ints(who), longs(expect), ints(hold),
-        texts([commit.turn for commit in commits]), ints([len(commit.events) for commit in commits]), ints(framed),
-        blobs(data), blobs([commit.summary for commit in commits]),
-        ints(t_of), texts(t_path),
-        ints(l_end), ints(l_touch), longs(l_epoch), ints(l_finish),
-        ints(w_end), ints(w_touch),
-        ints(e_end), ints(e_touch), ints(e_spare), ints([wanted.leased for wanted in enqueue]),
+        texts([commit.commit_id for commit in commits]), ints(parts.who),
+        longs([-1 if commit.expected is None else commit.expected for commit in commits]),
+        ints([-1 if commit.hold is None else int(commit.hold) for commit in commits]),
+        texts([commit.turn for commit in commits]), ints([len(commit.events) for commit in commits]),
+        ints(parts.framed), blobs(parts.data), blobs([commit.summary for commit in commits]),
+        ints(parts.t_of), texts(parts.t_path),
+        ints(parts.l_end), ints(parts.l_touch), longs(parts.l_epoch), ints(parts.l_finish),
+        ints(parts.w_end), ints(parts.w_touch),
+        ints(parts.e_end), ints(parts.e_touch), ints(parts.e_spare), ints([wanted.leased for wanted in enqueue]),
         texts([wanted.path for wanted in enqueue]), texts([wanted.kind.value for wanted in enqueue]),
         texts([wanted.queue for wanted in enqueue]), ints([wanted.priority for wanted in enqueue]),
         longs([wanted.delay_us for wanted in enqueue]), blobs([wanted.payload for wanted in enqueue]),
@@ -178,25 +197,6 @@ def parameters(one: Round, now_us: int | None) -> tuple[Any, ...]:
         blobs([row[3] for row in b]),
         ints([row[0] for row in s]), blobs([row[1] for row in s]),
     )  # fmt: skip
-
-
-def _add_rare(
-    nth: int,
-    commit: Commit,
-    x: list[tuple[Any, ...]],
-    b: list[tuple[int, str, str, bytes]],
-    s: list[tuple[int, bytes]],
-) -> None:
-    """What most commits don't have: an index row, blobs, a snapshot."""
-    if commit.index is not None:
-        index, labels, search, record = index_fields(commit.run_id, commit.index)
-        x.append(
-            (nth, commit.run_id, commit.namespace, index.workflow, index.status, int(index.live), index.created_us,
-             index.parent_run, labels, search, record)
-        )  # fmt: skip
-    b += [(nth, blob.blob_id, blob.codec, blob.data) for blob in commit.blobs]
-    if commit.snapshot is not None:
-        s.append((nth, commit.snapshot))
 
 
 def answers_of(one: Round, row: Row) -> tuple[list[CommitAnswer], list[str]]:

@@ -106,14 +106,24 @@ async def connect(address: Address) -> psycopg.AsyncConnection[Row]:
     Raises:
         StoreUnavailable, StoreIncompatible: the server can't be reached, or doesn't let us in.
     """
+    connecting = asyncio.create_task(_connect(address))
     try:
-        async with asyncio.timeout(CONNECT_SECONDS + 1):
-            connection = await psycopg.AsyncConnection.connect(address.conninfo, autocommit=True)
+        connection = await asyncio.shield(connecting)
+    except asyncio.CancelledError:
+        # Given up in the middle, the driver would leave its socket open.
+        with contextlib.suppress(psycopg.Error, OSError):
+            await (await connecting).close()
+        raise
     except (psycopg.Error, OSError) as error:
         raise translate(error, address.place) from error
     connection.prepare_threshold = 2
     packing.register(connection)
     return connection
+
+
+async def _connect(address: Address) -> psycopg.AsyncConnection[Row]:
+    async with asyncio.timeout(CONNECT_SECONDS + 1):
+        return await psycopg.AsyncConnection.connect(address.conninfo, autocommit=True)
 
 
 class Pool:
