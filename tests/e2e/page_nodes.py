@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from orchestrator import BaseNode, Context, Continue, Effect, PermanentFailure, Usage
+from orchestrator import BaseNode, Context, Continue, Effect, PermanentFailure, Plan, Usage
 
 
 class ChargeCardNode(BaseNode):
@@ -76,3 +76,30 @@ class NextChapterNode(BaseNode):
 
     def execute(self, params: Params, ctx: Context) -> object:
         return Continue({"chapter": 2}) if params.chapter == 1 else "the end"
+
+
+class ResearchNode(BaseNode):
+    """Lays a node for each source, and one that sums up."""
+
+    effect = Effect.WRITE
+    may_use = ("SetNode", "ReadPhotoNode", "WaitNode")
+
+    class Params(BaseModel):
+        sources: list[int]
+
+    def execute(self, params: Params, ctx: Context) -> Plan:
+        reads = {
+            f"read_{number}": {
+                "class": "ReadPhotoNode",
+                "params": {"number": number},
+                "next_node": "sum_up",
+            }
+            for number in params.sources
+        }
+        begin = {"class": "SetNode", "params": {"values": {"ok": True}}, "next_node": list(reads)}
+        last = {"class": "SetNode", "params": {"values": {"read": len(reads)}}}
+        return Plan(
+            {"begin": begin, **reads, "sum_up": last},
+            start_at="begin",
+            reason=f"{len(reads)} sources fit",
+        )

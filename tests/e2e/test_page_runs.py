@@ -318,3 +318,27 @@ def test_a_file_that_is_no_run_is_refused_in_words(page: Page, dev: Server, tmp_
         page.get_by_role("button", name="Open run file…").click()
     chooser.value.set_files(tmp_path / "cat.jpg")
     expect(page.locator(".toast")).to_contain_text("run file")
+
+
+def test_what_a_node_laid_is_drawn_in_a_frame_of_its_own(page: Page, dev: Server) -> None:
+    nodes = {
+        "begin": {**BEGIN, "next_node": "research"},
+        "research": {"class": "ResearchNode", "params": {"sources": [1, 2, 3]}, "next_node": "finish"},
+        "finish": END,
+    }
+    run = ran(dev, "to plan", nodes)
+    page.goto(f"/runs/{run}")
+    frame = page.locator(".frame.plan")
+    expect(frame).to_contain_text("research laid 5 nodes: 3 sources fit")
+    expect(card(page, "research/read_2").get_by_label("Completed")).to_be_visible()
+    expect(card(page, "research/read_2")).to_contain_text("read_2")
+    open_dock(page, "Journal")
+    expect(page.locator(".jl")).to_contain_text("because 3 sources fit")
+    choose_node(page, "research/read_2")
+    panel = page.get_by_role("complementary", name="Node research/read_2")
+    expect(panel).to_contain_text("laid by research")
+    panel.get_by_role("tab", name="Settings").click()
+    expect(panel.get_by_label("Settings", exact=True).last).to_contain_text('"number": 2')
+    choose_node(page, "research")
+    expect(page.get_by_role("complementary")).to_contain_text("Laid 5 nodes into this run: 3 sources fit")
+    assert not accessible(page)

@@ -7,6 +7,7 @@ import type {
   JournalEvent,
   Json,
   JsonObject,
+  LaidPlan,
   NodeClass,
   Page,
   Run,
@@ -67,6 +68,7 @@ export const api = {
   getRun: (id: string) => json<Run>(sdk.getRun({ path: { run_id: id } })),
   listTasks: (id: string, where: TaskFilter, cursor: string | null, limit: number) =>
     json<Page<Task>>(sdk.listTasks({ path: { run_id: id }, query: { ...where, limit, ...(cursor && { cursor }) } })),
+  listPlans: (id: string) => json<Page<LaidPlan>>(sdk.listPlans({ path: { run_id: id }, query: { limit: 500 } })),
   explain: (id: string) => json<Explanation>(sdk.explainRun({ path: { run_id: id } })),
   getTask: (id: string, path: string) => json<TaskDetail>(sdk.getTask({ path: { run_id: id, path } })),
   readJournal: (id: string, after: number, limit: number) =>

@@ -42,6 +42,9 @@ export const tasksQuery = (id: string, lists: readonly string[] = []) =>
   queryOptions({ queryKey: ["runs", "tasks", id, lists], queryFn: () => tasksOf(id, lists) });
 export const explainQuery = (id: string) =>
   queryOptions({ queryKey: ["runs", "explain", id], queryFn: () => api.explain(id) });
+/** What tasks of the run laid into it; asked for again when there are more. */
+export const plansQuery = (id: string, known: number) =>
+  queryOptions({ queryKey: ["runs", "plans", id, known], queryFn: async () => (await api.listPlans(id)).items });
 /** The runs that tasks of this run started, newest first; the first hundred. */
 export const childrenQuery = (id: string) =>
   queryOptions({ queryKey: ["runs", "children", id], queryFn: () => api.listRuns({ parent: id }, null, 100) });

@@ -38,6 +38,8 @@ export type TaskDetail = Narrow<
   { error: RunError | null; steps: Step[]; params: Json; input: Json; output: Json; late?: Json }
 >;
 export type Workflow = Narrow<G.Workflow, { document: JsonObject }>;
+/** Nodes that a task laid into its run; the ids of its graph are those of the run's tasks. */
+export type LaidPlan = Narrow<G.LaidPlan, { nodes: { [id: string]: JsonObject } }>;
 /** What a run knew at a seq, as far as the page asks. */
 export type RunStateAt = Narrow<G.RunState, { variables: JsonObject }>;
 /** A join at which arrivals wait; `wants` null: for all that can still come. */

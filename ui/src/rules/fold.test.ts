@@ -145,7 +145,7 @@ describe("a fold of the journal", () => {
 
   test("leaves a kind that it doesn't know alone", () => {
     const before = fold(journal([0, "run_started"], [0, "task_scheduled", "a"]));
-    const after = fold(journal([0, "run_started"], [0, "task_scheduled", "a"], [1, "graph_extended"]));
+    const after = fold(journal([0, "run_started"], [0, "task_scheduled", "a"], [1, "approval_requested"]));
     expect({ ...after, seq: 0 }).toEqual({ ...before, seq: 0 });
   });
 });

@@ -43,6 +43,8 @@ export type TaskState = {
   item: number | null;
   /** Of a `for_each`: how far its items are, once they are known. */
   items: ItemsSummary | null;
+  /** Whether it laid nodes into the run, and waits for them. */
+  plan: boolean;
   /** Path of the task that this one takes back. */
   compensates: string | null;
   /** Why it was withdrawn; null if it wasn't. */
@@ -73,6 +75,8 @@ export type RunFold = {
   openItems: Record<string, TaskState>;
   /** Whether the journal was read from somewhere behind its beginning: then not every task is known from it. */
   partial: boolean;
+  /** How many plans were laid, as far as the journal was read. */
+  plans: number;
   /** Of a run that hands over: the run that goes on for it. */
   continuedAs: string | null;
 };
@@ -93,12 +97,15 @@ export const emptyFold = (): RunFold => ({
   taken: {},
   openItems: {},
   partial: false,
+  plans: 0,
   continuedAs: null,
 });
 
 /** The fold of a journal that is followed from behind `seq` on. */
 export const foldFrom = (seq: number): RunFold => ({ ...emptyFold(), seq, partial: seq > 0 });
 
+/** The node that a task is of, by its path: `plan@2/fetch` of `plan@2/fetch@3[17]`. */
+export const nodeOfPath = (path: string): string => path.replace(/\[\d+\]$/, "").replace(/@\d+$/, "");
 /** Whether the path is one of an item: `review@2[17]`. */
 export const isItem = (path: string): boolean => path.endsWith("]");
 /** The path of the task that an item belongs to. */
@@ -159,6 +166,7 @@ function fresh(path: string, node: string, visit: number): TaskState {
     total: null,
     item: isItem(path) ? Number(path.slice(path.lastIndexOf("[") + 1, -1)) : null,
     items: null,
+    plan: false,
     compensates: null,
     withdrawn: null,
     late: false,
@@ -247,6 +255,7 @@ function taskEvent(fold: RunFold, event: JournalEvent, path: string, node: strin
   const timing = record(event.timing);
   const finish = (status: TaskStatus) => {
     task.status = status;
+    task.plan = false;
     task.finishedAt = event.at;
     if (!task.suspended) task.startedAt = text(timing.started_at) ?? task.startedAt;
     task.worker = text(timing.worker) ?? task.worker;
@@ -268,6 +277,17 @@ function taskEvent(fold: RunFold, event: JournalEvent, path: string, node: strin
       task.startedAt = text(timing.started_at) ?? task.startedAt ?? task.scheduledAt;
       task.suspended = true;
       task.items = itemsBegun(count(event.count) ?? 0);
+      break;
+    case "graph_extended":
+      task.status = "waiting";
+      task.startedAt = text(timing.started_at) ?? task.startedAt ?? task.scheduledAt;
+      task.suspended = true;
+      task.plan = true;
+      fold.plans += 1;
+      break;
+    case "plan_finished":
+      task.status = "ready";
+      task.plan = false;
       break;
     case "task_started":
       task.status = "running";
@@ -400,8 +420,7 @@ export function withTasks(fold: RunFold, tasks: readonly Task[]): RunFold {
       const older = fold.startedAt !== null && (fold.partial || (task.scheduled_at ?? "") < fold.startedAt);
       (older ? before : merged.order).push(task.path);
       for (const path of task.previous) {
-        const source = path.split("@")[0] ?? path;
-        merged.taken[way(source, task.node)] ??= 1;
+        merged.taken[way(nodeOfPath(path), task.node)] ??= 1;
       }
     }
     if (known && !begun) {
@@ -429,7 +448,7 @@ export function statusOf(fold: RunFold): RunStatus | null {
   if (fold.partial) return null;
   // A list is as far as its items: those are looked at, and not the task that waits for them.
   const open = [
-    ...Object.values(fold.tasks).filter((task) => isOpen(task.status) && task.items === null),
+    ...Object.values(fold.tasks).filter((task) => isOpen(task.status) && task.items === null && !task.plan),
     ...Object.values(fold.openItems),
   ];
   if (open.length > 0 && open.every((task) => task.status === "waiting" || task.status === "in_doubt")) {
@@ -441,12 +460,19 @@ export function statusOf(fold: RunFold): RunStatus | null {
 /** What is shown of a task: of one with items how these are, most urgent first. */
 export function shownStatus(task: TaskState, fold: RunFold): TaskStatus {
   const { items, status } = task;
+  if (task.plan && status === "waiting") return inBlock(task.path, fold) ? "running" : status;
   if (!items || !isOpen(status)) return status;
   if (items.in_doubt > 0) return "in_doubt";
   const held = fold.paused || fold.spentOut.length > 0;
   if (items.running > 0 || (!held && (items.ready > 0 || items.waiting === 0))) return "running";
   return items.waiting > 0 ? "waiting" : "ready";
 }
+
+/** Whether something that this task laid is at work. */
+const inBlock = (path: string, fold: RunFold): boolean =>
+  [...Object.values(fold.tasks), ...Object.values(fold.openItems)].some(
+    (task) => task.path.startsWith(`${path}/`) && (task.status === "running" || task.status === "ready"),
+  );
 
 /** How many items have their place in the list. */
 export const itemsDone = (items: ItemsSummary): number => items.completed + items.skipped + items.failed;

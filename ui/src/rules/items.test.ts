@@ -1,8 +1,18 @@
 import { describe, expect, test } from "vitest";
-import type { ItemsSummary, JournalEvent, Task } from "@/api/types";
+import type { ItemsSummary, JournalEvent, LaidPlan, Task } from "@/api/types";
 import { compensations, nodeLooks } from "./drawing";
-import { applyEvent, emptyFold, foldFrom, itemsWords, type RunFold, shownStatus, statusOf, withTasks } from "./fold";
-import { nodesApart, withApart } from "./layout";
+import {
+  applyEvent,
+  emptyFold,
+  foldFrom,
+  itemsWords,
+  nodeOfPath,
+  type RunFold,
+  shownStatus,
+  statusOf,
+  withTasks,
+} from "./fold";
+import { type Layout, nodesApart, withApart, withBlocks } from "./layout";
 import { at, graph, journal } from "./testing";
 import { lanes, thinLanes } from "./timeline";
 
@@ -147,6 +157,72 @@ describe("compensation", () => {
     expect(laid.nodes[0]?.y).toBeGreaterThan(200);
     expect(laid.frames[0]?.kind).toBe("compensation");
     expect(laid.size.height).toBeGreaterThan(laid.nodes[0]?.y ?? 0);
+  });
+});
+
+describe("a plan", () => {
+  const block = graph("begin>sum");
+  const plan: LaidPlan = {
+    path: "plan",
+    node: "plan",
+    seq: 3,
+    at: at(0),
+    reason: "two sources fit",
+    done: false,
+    start_at: "begin",
+    nodes: { begin: { class: "N" }, sum: { class: "N" } },
+    output: null,
+    graph: {
+      nodes: block.nodes.map((node) => ({ ...node, id: `plan/${node.id}` })),
+      edges: block.edges.map((edge) => ({ ...edge, source: `plan/${edge.source}`, target: `plan/${edge.target}` })),
+    },
+  };
+
+  test("is put into a frame under the node that laid it, with a track to it", () => {
+    const options = { direction: "right", density: "compact", measure: (text: string) => text.length * 7 } as const;
+    const flow: Layout = {
+      nodes: [{ id: "plan", x: 300, y: 0, width: 160, height: 48 }],
+      edges: [],
+      frames: [],
+      size: { width: 800, height: 100 },
+    };
+    const own: Layout = {
+      nodes: [{ id: "plan/begin", x: 8, y: 8, width: 160, height: 48 }],
+      edges: [],
+      frames: [],
+      size: { width: 400, height: 64 },
+    };
+    const laid = withBlocks(flow, [{ plan, layout: own }], options);
+    const [frame] = laid.frames;
+    expect(frame?.label).toBe("plan laid 1 node: two sources fit");
+    expect(frame?.y).toBeGreaterThan(100);
+    const inside = laid.nodes.find((node) => node.id === "plan/begin");
+    expect(inside?.y).toBeGreaterThan(frame?.y ?? 0);
+    const [track] = laid.edges;
+    expect(track).toMatchObject({ laid: true, edge: { source: "plan", target: "plan/begin" } });
+    expect(track?.points.at(-1)?.y).toBe(frame?.y);
+  });
+
+  test("makes its node run as long as something in it does", () => {
+    const state = fold(
+      journal(
+        [0, "run_started"],
+        [0, "task_scheduled", "plan"],
+        [1, "graph_extended", "plan", timing(0)],
+        [1, "task_scheduled", "plan/begin"],
+      ),
+    );
+    const task = state.tasks.plan;
+    if (!task) throw new Error("no task");
+    expect([state.plans, task.plan, shownStatus(task, state), statusOf(state)]).toEqual([
+      1,
+      true,
+      "running",
+      "running",
+    ]);
+    const waits = fold(journal([2, "task_suspended", "plan/begin", { waits: [] }]).map(behind(4)), state);
+    expect([shownStatus(task, waits), statusOf(waits)]).toEqual(["waiting", "waiting"]);
+    expect(nodeOfPath("plan@2/fetch@3[17]")).toBe("plan@2/fetch");
   });
 });
 

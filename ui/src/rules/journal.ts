@@ -95,6 +95,8 @@ export function describe(event: JournalEvent): JournalWords {
     case "task_scheduled": {
       const read = reads(event);
       const from = cameFrom(event);
+      if (typeof event.compensates === "string") return words(`takes back ${event.compensates}`);
+      if (typeof event.item === "number") return words(`item ${event.item}`);
       return words(from ? `after ${from}` : "the start", [read && `reads ${read}`, event.join === true && "joins"]);
     }
     case "task_started":
@@ -154,6 +156,30 @@ export function describe(event: JournalEvent): JournalWords {
     case "run_resumed":
     case "cancel_requested":
       return words(str(event.reason), [str(event.by) && `by ${str(event.by)}`]);
+    case "graph_extended":
+      return { ...words("lays new nodes", [str(event.reason) && `because ${str(event.reason)}`]), tone: "decision" };
+    case "plan_finished":
+      return words("what it laid is done");
+    case "items_started":
+      return words(`${Number(event.count ?? 0).toLocaleString("en")} items`);
+    case "compensation_started":
+      return words(`takes back ${Number(event.count ?? 0).toLocaleString("en")}, newest first`);
+    case "run_continued":
+      return words(`goes on as run ${str(event.run)}`);
+    case "budget_reserved":
+    case "budget_settled":
+      return words(str(event.step), [
+        Number(event.tokens ?? 0) > 0 && `${Number(event.tokens).toLocaleString("en")} tokens`,
+        Number(event.cost_usd ?? 0) > 0 && `$${Number(event.cost_usd)}`,
+        event.lost === true && "answer lost",
+      ]);
+    case "budget_raised":
+      return words(`${str(event.budget)} to ${Number(event.limit).toLocaleString("en")}`, [
+        str(event.reason),
+        str(event.by) && `by ${str(event.by)}`,
+      ]);
+    case "arrival_swallowed":
+      return words(`from ${str(event.source)}`, [str(event.reason)]);
     case "budget_exceeded":
       return { ...words(`${str(event.budget)} ${Number(event.value)} of ${Number(event.limit)}`), tone: "fail" };
     case "run_stopping":

@@ -1,5 +1,5 @@
 /** From a graph to what the layout engine is asked, and from its answer to what is drawn. No engine in here. */
-import type { Graph, GraphEdge, GraphNode } from "@/api/types";
+import type { Graph, GraphEdge, GraphNode, LaidPlan } from "@/api/types";
 
 export type Direction = "down" | "right";
 export type Density = "regular" | "compact";
@@ -10,7 +10,8 @@ export type Size = { width: number; height: number };
 export type Measure = (text: string, font: "title" | "class" | "pill") => number;
 
 export type Placed = { id: string; x: number; y: number; width: number; height: number };
-export type Routed = { id: string; edge: GraphEdge; points: Point[] };
+/** `laid`: it leads from a planning node to what it laid. */
+export type Routed = { id: string; edge: GraphEdge; points: Point[]; laid?: boolean };
 /** A place of its own in the drawing: what takes back, or what a node laid into the run. */
 export type Frame = { id: string; kind: "compensation" | "plan"; label: string; x: number; y: number } & Size;
 export type Layout = { nodes: Placed[]; edges: Routed[]; size: Size; frames: Frame[] };
@@ -19,6 +20,9 @@ export const STRIP_HEIGHT = 52;
 const clamp = (value: number, low: number, high: number): number => Math.min(high, Math.max(low, value));
 
 export const edgeId = (edge: GraphEdge): string => `${edge.source}>${edge.target}:${edge.kind}:${edge.label ?? ""}`;
+
+/** A node's own name: of one that a plan laid, without the path of the plan. */
+export const nameOf = (id: string): string => id.slice(id.lastIndexOf("/") + 1);
 
 /** Start and end are pills, or round stations where the track runs to the right. */
 export function isPill(node: GraphNode, hasOut: boolean): boolean {
@@ -37,12 +41,13 @@ export function sizeOf(
   const pills = outs.filter((edge) => edge.kind === "label").map((edge) => measure(edge.label ?? "", "pill") + 18);
   if (isPill(node, outs.length > 0)) {
     if (density === "compact" && direction === "right") return { width: 32, height: 32 };
-    return { width: Math.ceil(measure(node.id, "title")) + 72, height: 32 };
+    return { width: Math.ceil(measure(nameOf(node.id), "title")) + 72, height: 32 };
   }
   const across = direction === "down" ? pills.reduce((sum, width) => sum + width + 14, 0) : 0;
   const along = direction === "right" && pills.length > 0 ? (pills.length + 1) * 24 : 0;
   if (density === "compact") {
-    const width = 72 + Math.max(measure(node.id, "title") * 0.93 + (loops ? 22 : 0), measure(node.class, "class") + 34);
+    const width =
+      72 + Math.max(measure(nameOf(node.id), "title") * 0.93 + (loops ? 22 : 0), measure(node.class, "class") + 34);
     // Beside the class there is room for how far a list is, and how many of it failed.
     const most = node.for_each ? 236 : 184;
     const wanted = node.for_each ? width + 100 : width;
@@ -51,7 +56,7 @@ export function sizeOf(
       height: Math.max(48, along),
     };
   }
-  const width = 64 + Math.max(measure(node.id, "title") + 22, measure(node.class, "class") + 60);
+  const width = 64 + Math.max(measure(nameOf(node.id), "title") + 22, measure(node.class, "class") + 60);
   return {
     width: Math.ceil(clamp(Math.max(width, across), 216, Math.max(300, across))),
     height: Math.max(56 + (node.decides ? STRIP_HEIGHT : 0), along),
@@ -144,6 +149,66 @@ export function withApart(layout: Layout, graph: Graph, options: Drawn): Layout 
     },
   };
 }
+
+/** One plan's graph, laid out by itself. */
+export type Block = { plan: LaidPlan; layout: Layout };
+
+/** At most so many plans are drawn, the newest. */
+export const BLOCKS_MAX = 8;
+
+/** Put each plan in a frame of its own: below its run's graph, or beside it, with a track from the node that laid it. */
+export function withBlocks(layout: Layout, blocks: readonly Block[], options: Drawn): Layout {
+  const right = options.direction === "right";
+  const { from, pad, head } = APART;
+  const whole: Layout = { ...layout, nodes: [...layout.nodes], edges: [...layout.edges], frames: [...layout.frames] };
+  for (const { plan, layout: own } of blocks) {
+    const planner = whole.nodes.find((node) => node.id === plan.node);
+    const count = own.nodes.length;
+    const why = plan.reason ? `: ${plan.reason}` : "";
+    const label = middle(`${plan.path} laid ${count === 1 ? "1 node" : `${count} nodes`}${why}`, 90);
+    const width = Math.max(own.size.width + 2 * pad, options.measure(label, "class") + 2 * pad);
+    const height = own.size.height + 2 * pad + head - 8;
+    const middleOf = planner ? { x: planner.x + planner.width / 2, y: planner.y + planner.height / 2 } : { x: 0, y: 0 };
+    const x = right ? Math.max(0, middleOf.x - width / 2) : whole.size.width + from;
+    const y = right ? whole.size.height + from : Math.max(0, middleOf.y - height / 2, lowest(whole, "plan") + 24);
+    whole.frames.push({ id: `plan ${plan.path}`, kind: "plan", label, x, y, width, height });
+    const [dx, dy] = [x + pad, y + pad + head - 12];
+    const moved = (point: Point): Point => ({ x: point.x + dx, y: point.y + dy });
+    for (const node of own.nodes) whole.nodes.push({ ...node, ...moved(node) });
+    for (const edge of own.edges) whole.edges.push({ ...edge, points: edge.points.map(moved) });
+    if (planner) {
+      const start = right
+        ? { x: middleOf.x, y: planner.y + planner.height }
+        : { x: planner.x + planner.width, y: middleOf.y };
+      const end = right
+        ? { x: Math.min(Math.max(middleOf.x, x + 12), x + width - 12), y }
+        : { x, y: Math.min(Math.max(middleOf.y, y + 12), y + height - 12) };
+      const target = `${plan.path}/${plan.start_at}`;
+      whole.edges.push({
+        id: `${plan.path} laid`,
+        edge: { source: plan.node, target, kind: "route", label: null, back: false },
+        points: start.x === end.x || start.y === end.y ? [start, end] : elbow(start, end, right),
+        laid: true,
+      });
+    }
+    // What comes below must not lie on this one; in a drawing that runs down the frames stand beside one another.
+    whole.size = right
+      ? { width: Math.max(whole.size.width, x + width), height: y + height }
+      : { width: whole.size.width, height: Math.max(whole.size.height, y + height) };
+  }
+  const ends = whole.frames.map((frame) => frame.x + frame.width);
+  return { ...whole, size: { ...whole.size, width: Math.max(whole.size.width, ...ends) } };
+}
+
+const lowest = (layout: Layout, kind: Frame["kind"]): number =>
+  layout.frames.reduce((low, frame) => (frame.kind === kind ? Math.max(low, frame.y + frame.height) : low), -24);
+
+const elbow = (start: Point, end: Point, right: boolean): Point[] =>
+  right
+    ? [start, { x: start.x, y: (start.y + end.y) / 2 }, { x: end.x, y: (start.y + end.y) / 2 }, end]
+    : [start, { x: (start.x + end.x) / 2, y: start.y }, { x: (start.x + end.x) / 2, y: end.y }, end];
+
+const middle = (text: string, most: number): string => (text.length <= most ? text : `${text.slice(0, most - 1)}…`);
 
 export function toEngine(whole: Graph, options: Drawn): EngineGraph {
   const apart = nodesApart(whole);

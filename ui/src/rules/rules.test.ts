@@ -150,7 +150,7 @@ describe("journal rows", () => {
     );
   });
   test("a kind of a later release shows its fields", () => {
-    expect(row("budget_raised", { budget: "tokens" }).code).toBe('{"budget": "tokens"}');
+    expect(row("run_migrated", { to: 2 }).code).toBe('{"to": 2}');
   });
   test("a notice says how far the task is", () => {
     const words = describeNotice({

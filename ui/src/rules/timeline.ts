@@ -206,6 +206,10 @@ function advance(lane: Building, event: JournalEvent, at: number): void {
       close();
       begin("doubt");
       break;
+    case "graph_extended":
+      close();
+      lane.segments.push({ kind: "work", from, to: at });
+      break;
     case "items_started":
       close();
       if (at > lane.at) lane.segments.push({ kind: "work", from: lane.at, to: at });

@@ -11,7 +11,7 @@ import {
 import "@xyflow/react/dist/base.css";
 import { useElementSize } from "@mantine/hooks";
 import { type ReactNode, useCallback, useEffect, useMemo, useRef, useState } from "react";
-import type { Graph, NodeClass, WaitingJoin } from "@/api/types";
+import type { Graph, LaidPlan, NodeClass, WaitingJoin } from "@/api/types";
 import { Icon, type IconName, isIconName } from "@/design/icons";
 import { EDGE_ORDER, edgeLook, iconOf, LIVE_EDGES_MAX, nodeLooks } from "@/rules/drawing";
 import type { RunFold } from "@/rules/fold";
@@ -22,6 +22,7 @@ import { type CardNode, NodeCard, type Port } from "./NodeCard";
 import { type Track, TrackEdge } from "./TrackEdge";
 import { type LayoutState, useLayout } from "./useLayout";
 
+const NO_PLANS: readonly LaidPlan[] = [];
 const nodeTypes = { card: NodeCard, frame: FrameBox };
 const edgeTypes = { track: TrackEdge };
 
@@ -33,6 +34,7 @@ type Props = {
   onSelect: (node: string | null) => void;
   faulty?: ReadonlySet<string>;
   joins?: Readonly<Record<string, WaitingJoin>>;
+  plans?: readonly LaidPlan[];
   children?: ReactNode;
 };
 
@@ -42,7 +44,7 @@ export function GraphView(props: Props) {
   useEffect(() => {
     if (direction === null && width > 0 && height > 0) setDirection(directionFor({ width, height }));
   }, [direction, width, height]);
-  const state = useLayout(props.graph, direction);
+  const state = useLayout(props.graph, props.plans ?? NO_PLANS, direction);
   return (
     <div className="cv" ref={ref}>
       {state && width > 0 && (
@@ -203,8 +205,8 @@ function useDrawing({
     const placed = new Map(layout.nodes.map((one) => [one.id, one]));
     const ports = new Map<string, Port[]>();
     const edges: Track[] = [];
-    for (const { id, edge, points } of layout.edges) {
-      const look = edgeLook(edge, looks, fold);
+    for (const { id, edge, points, laid } of layout.edges) {
+      const look = laid ? "poss" : edgeLook(edge, looks, fold);
       edges.push({
         id,
         source: edge.source,
@@ -212,7 +214,7 @@ function useDrawing({
         type: "track",
         data: { points, look, label: edge.kind === "error" ? "on error" : null },
       });
-      const source = placed.get(edge.source);
+      const source = laid ? undefined : placed.get(edge.source);
       const [start] = points;
       if (!source || !start) continue;
       const chosen =

@@ -7,7 +7,7 @@ import { StatusIcon } from "@/design/status";
 import { useNow } from "@/design/useNow";
 import { type EdgeLook, middleCut, type NodeLook, STATUS_CLASS } from "@/rules/drawing";
 import { itemsDone, itemsWords } from "@/rules/fold";
-import type { Density, Direction } from "@/rules/layout";
+import { type Density, type Direction, nameOf } from "@/rules/layout";
 import { taskLook } from "@/rules/status";
 import { clock, duration, micros } from "@/rules/time";
 
@@ -115,7 +115,7 @@ function PillBody({ data, round }: { data: CardData; round: boolean }) {
   return (
     <span className="hd">
       <Icon name={data.icon} size={14} className="i2" />
-      <span className="ti t12">{middleCut(data.node.id, 34)}</span>
+      <span className="ti t12">{middleCut(nameOf(data.node.id), 34)}</span>
       {task && status && shape && <StatusIcon shape={shape} size={14} label={taskLook(status).word} />}
     </span>
   );
@@ -131,7 +131,7 @@ function CardBody({ data }: { data: CardData }) {
       </span>
       <span className="lines">
         <span className="line">
-          <span className="ti cut sp">{middleCut(node.id, 34)}</span>
+          <span className="ti cut sp">{middleCut(nameOf(node.id), 34)}</span>
           {look.visits > 1 && <span className="visits num">{look.visits}×</span>}
           {look.status && (
             <StatusIcon shape={taskLook(look.status).shape} size={small ? 14 : 16} label={taskLook(look.status).word} />
@@ -175,6 +175,7 @@ function Fact({ data }: { data: CardData }) {
     if (task.total !== null) return <span className="du">{`${task.done ?? 0} of ${task.total}`}</span>;
     return task.startedAt ? <Since at={task.startedAt} /> : null;
   }
+  if (task.plan) return <span className="du">laid a plan</span>;
   if (task.status === "waiting") {
     if (task.retryAt) return <span className="du">{`try ${task.attempt} at ${clock(task.retryAt)}`}</span>;
     return task.scheduledAt ? <Since at={task.startedAt ?? task.scheduledAt} /> : null;

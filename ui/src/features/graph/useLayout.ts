@@ -1,7 +1,8 @@
 /** Asks the layout engine, which lives in a worker that starts with the first graph and then stays. */
 import { useEffect, useState } from "react";
-import type { Graph } from "@/api/types";
+import type { Graph, LaidPlan } from "@/api/types";
 import {
+  BLOCKS_MAX,
   type Density,
   type Direction,
   type EngineAnswer,
@@ -10,6 +11,7 @@ import {
   type Measure,
   toEngine,
   withApart,
+  withBlocks,
 } from "@/rules/layout";
 
 type Engine = { layout: (graph: ReturnType<typeof toEngine>) => Promise<EngineAnswer> };
@@ -36,9 +38,14 @@ const measureText: Measure = (text, font) => {
 export type LayoutState = { layout: Layout; graph: Graph; direction: Direction; density: Density };
 
 /** The layout of `graph`; the one before stays until the next is there, so nothing jumps to an empty pane. */
-export function useLayout(graph: Graph | null, direction: Direction | null): LayoutState | null {
+export function useLayout(
+  graph: Graph | null,
+  plans: readonly LaidPlan[],
+  direction: Direction | null,
+): LayoutState | null {
   const [state, setState] = useState<LayoutState | null>(null);
-  const key = graph ? JSON.stringify([graph.nodes, graph.edges]) : "";
+  const drawn = plans.slice(-BLOCKS_MAX);
+  const key = graph ? JSON.stringify([graph.nodes, graph.edges, drawn.map((plan) => [plan.path, plan.seq])]) : "";
   // biome-ignore lint/correctness/useExhaustiveDependencies: `key` is the graph by value.
   useEffect(() => {
     if (!graph || !direction) return;
@@ -46,12 +53,19 @@ export function useLayout(graph: Graph | null, direction: Direction | null): Lay
     const density: Density = direction === "right" ? "compact" : "regular";
     const options = { direction, density, measure: measureText };
     engine ??= startEngine();
-    void engine
-      .then((elk) => elk.layout(toEngine(graph, options)))
-      .then((answer) => {
-        const layout = withApart(fromEngine(graph, answer), graph, options);
-        if (current) setState({ layout, graph, direction, density });
+    void engine.then(async (elk) => {
+      const lay = async (one: Graph) => fromEngine(one, await elk.layout(toEngine(one, options)));
+      const [flow, ...blocks] = await Promise.all([graph, ...drawn.map((plan) => plan.graph)].map(lay));
+      if (!current || !flow) return;
+      const laid = drawn.flatMap((plan, i) => {
+        const own = blocks[i];
+        return own ? [{ plan, layout: withApart(own, plan.graph, options) }] : [];
       });
+      const layout = withBlocks(withApart(flow, graph, options), laid, options);
+      const all = [graph, ...drawn.map((plan) => plan.graph)];
+      const whole = { nodes: all.flatMap((one) => one.nodes), edges: all.flatMap((one) => one.edges) };
+      setState({ layout, graph: whole, direction, density });
+    });
     return () => {
       current = false;
     };

@@ -4,6 +4,7 @@ import type { ReactNode } from "react";
 import type { Run } from "@/api/types";
 import { Icon } from "@/design/icons";
 import { StatusIcon } from "@/design/status";
+import { nodeOfPath } from "@/rules/fold";
 import { runLook, shortId } from "@/rules/status";
 import { moment } from "@/rules/time";
 import type { RunView } from "./useRunView";
@@ -25,7 +26,7 @@ export function Kin({ run, view }: { run: Run; view: RunView }) {
   if (run.parent) {
     parts.push(
       <span key="parent">
-        Started by <RunLink id={run.parent.run} node={run.parent.path.split(/[@[]/)[0] ?? ""} />, task {run.parent.path}
+        Started by <RunLink id={run.parent.run} node={nodeOfPath(run.parent.path)} />, task {run.parent.path}
       </span>,
     );
   }

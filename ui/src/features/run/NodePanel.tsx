@@ -13,6 +13,7 @@ import { StatusIcon, TaskStatusText } from "@/design/status";
 import { useDrag } from "@/design/useDrag";
 import { iconOf } from "@/rules/drawing";
 import { containerOf, isItem, itemsWords, stateOf, type TaskState } from "@/rules/fold";
+import { nameOf } from "@/rules/layout";
 import { runLook, shortId } from "@/rules/status";
 import { clock, duration, exact, localTimes, micros } from "@/rules/time";
 import type { useRunActions } from "./actions";
@@ -55,7 +56,8 @@ export function NodePanel({ view, node: id, tab, onTab, path, onPath, onClose, a
   const visit = visits.find((one) => one.path === wanted) ?? visits.at(-1) ?? null;
   const listed = useItem(run?.id ?? null, item);
   const task = item ? (fold.openItems[item] ?? listed) : visit;
-  const node = graph?.nodes.find((one) => one.id === id) ?? null;
+  const plan = view.plans.find((one) => one.graph.nodes.some((inside) => inside.id === id)) ?? null;
+  const node = (plan?.graph ?? graph)?.nodes.find((one) => one.id === id) ?? null;
   const declared = classes.find((one) => one.name === node?.class || one.name === `${node?.class}Node`) ?? null;
   const decides = node?.decides || task?.decision !== null;
   const tabs = PANEL_TABS.filter((one) => {
@@ -77,6 +79,7 @@ export function NodePanel({ view, node: id, tab, onTab, path, onPath, onClose, a
           </h2>
           <div className="t11 i3 cut">
             {node?.class ?? "not in this version"}
+            {plan ? ` · laid by ${plan.path}` : ""}
             {task && task.attempt > 1 ? ` · attempt ${task.attempt}` : ""}
             {task?.items ? ` · ${itemsWords(task.items)} items` : ""}
           </div>
@@ -238,6 +241,15 @@ function Relations({
           </Link>
           {` of ${child.workflow}`}
         </span>
+      </span>,
+    );
+  }
+  for (const plan of view.plans.filter((one) => one.path === task.path)) {
+    const count = Object.keys(plan.nodes).length;
+    lines.push(
+      <span key={plan.path}>
+        {`Laid ${count === 1 ? "1 node" : `${count} nodes`} into this run`}
+        {plan.reason && <Prose text={`: ${plan.reason}`} />}
       </span>,
     );
   }
@@ -510,8 +522,10 @@ function Settings({
   view: RunView;
   detail?: TaskDetail | null;
 }) {
-  const nodes = view.workflow?.document.nodes;
-  const written = node && nodes && typeof nodes === "object" && !Array.isArray(nodes) ? (nodes[node.id] ?? null) : null;
+  const plan = view.plans.find((one) => one.graph.nodes.some((inside) => inside.id === node?.id)) ?? null;
+  const nodes = plan?.nodes ?? view.workflow?.document.nodes;
+  const name = node && (plan ? nameOf(node.id) : node.id);
+  const written = name && nodes && typeof nodes === "object" && !Array.isArray(nodes) ? (nodes[name] ?? null) : null;
   return (
     <>
       {declared && (
@@ -527,7 +541,10 @@ function Settings({
           </div>
         </section>
       )}
-      <Section title="In the document" aside={`version ${view.workflow?.version ?? ""}`}>
+      <Section
+        title={plan ? "In the plan" : "In the document"}
+        aside={plan ? `event ${plan.seq}` : `version ${view.workflow?.version ?? ""}`}
+      >
         <JsonView value={written} label="Settings" />
       </Section>
       {detail && detail.params !== null && (

@@ -13,7 +13,7 @@ import { useTitle } from "@/design/useTitle";
 import { GraphView } from "@/features/graph/GraphView";
 import { Dock } from "@/features/journal/Dock";
 import { bannerOf } from "@/rules/banner";
-import { containerOf, isOpen, type RunFold } from "@/rules/fold";
+import { containerOf, isOpen, nodeOfPath, type RunFold } from "@/rules/fold";
 import { countsSentence, isTerminal, shortId } from "@/rules/status";
 import { duration, exact, micros, moment } from "@/rules/time";
 import { RunButtons, useRunActions } from "./actions";
@@ -102,6 +102,7 @@ export function RunPage() {
               fold={fold}
               classes={view.classes}
               joins={view.joins}
+              plans={view.plans}
               selected={selected}
               onSelect={select}
             >
@@ -140,8 +141,7 @@ export function RunPage() {
 
 /** The node of a task; of one that isn't here its path says it. */
 const nodeOf = (fold: RunFold, path: string): string =>
-  (fold.tasks[path] ?? fold.tasks[containerOf(path)] ?? fold.openItems[path])?.node ??
-  (path.split(/[@[]/)[0] as string);
+  (fold.tasks[path] ?? fold.tasks[containerOf(path)] ?? fold.openItems[path])?.node ?? nodeOfPath(path);
 
 /** Whom a person wants to see first: the root failure, else who is in doubt, else who decided. */
 function nodeOfInterest(fold: RunFold): string | null {

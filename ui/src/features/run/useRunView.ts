@@ -1,8 +1,16 @@
 /** Everything that a view of one run needs, in one place: the run, its tasks, its own version's graph, its live feed. */
 import { useQuery } from "@tanstack/react-query";
 import { useMemo } from "react";
-import { childrenQuery, classesQuery, explainQuery, runQuery, tasksQuery, versionQuery } from "@/api/queries";
-import type { Graph, NodeClass, Run, RunSummary, Task, WaitingJoin, Workflow } from "@/api/types";
+import {
+  childrenQuery,
+  classesQuery,
+  explainQuery,
+  plansQuery,
+  runQuery,
+  tasksQuery,
+  versionQuery,
+} from "@/api/queries";
+import type { Graph, LaidPlan, NodeClass, Run, RunSummary, Task, WaitingJoin, Workflow } from "@/api/types";
 import { type RunFeed, useRunFeed } from "@/api/useRunFeed";
 import { type RunFold, statusOf, withTasks } from "@/rules/fold";
 import { isTerminal } from "@/rules/status";
@@ -18,11 +26,14 @@ export type RunView = {
   classes: readonly NodeClass[];
   /** The joins at which arrivals wait, by node. */
   joins: Readonly<Record<string, WaitingJoin>>;
+  /** What tasks laid into the run, in that order. */
+  plans: readonly LaidPlan[];
   /** The runs that tasks of this one started; the newest hundred. */
   children: readonly RunSummary[];
 };
 
 const NO_JOINS: Readonly<Record<string, WaitingJoin>> = {};
+const NO_PLANS: readonly LaidPlan[] = [];
 const NO_RUNS: readonly RunSummary[] = [];
 const NO_TASKS: readonly Task[] = [];
 const NO_CLASSES: readonly NodeClass[] = [];
@@ -52,12 +63,19 @@ export function useRunView(id: string | null): RunView {
     const waiting = joining ? (explained?.data.joins ?? []) : [];
     return waiting.length > 0 ? Object.fromEntries(waiting.map((one) => [one.node, one])) : NO_JOINS;
   }, [joining, explained]);
+  const mayPlan = feed.fold.plans > 0 || feed.fold.partial || (asked?.forked_from ?? null) !== null;
+  const plans =
+    useQuery({
+      ...plansQuery(id ?? "", feed.fold.plans),
+      enabled: asked !== null && mayPlan,
+      placeholderData: sameRun(id),
+    }).data ?? NO_PLANS;
   const children = useQuery({ ...childrenQuery(id ?? ""), enabled: asked !== null }).data?.items ?? NO_RUNS;
-  return { run, error: runAnswer.error, tasks, feed, fold, workflow, graph, classes, joins, children };
+  return { run, error: runAnswer.error, tasks, feed, fold, workflow, graph, classes, joins, plans, children };
 }
 
 /** While a list is asked for again under other words, the one before stays, if it is of the same run. */
 const sameRun =
   (id: string | null) =>
-  (before: Task[] | undefined, query: { queryKey: readonly unknown[] } | undefined): Task[] | undefined =>
+  <T>(before: T | undefined, query: { queryKey: readonly unknown[] } | undefined): T | undefined =>
     query?.queryKey[2] === id ? before : undefined;

@@ -34,6 +34,7 @@ import "./workbench.css";
 
 const Editor = lazy(() => import("./Editor"));
 
+const NO_PLANS: RunView["plans"] = [];
 const START = `{
   "name": "New workflow",
   "start_at": "start",
@@ -261,6 +262,7 @@ function Workbench({ name, workflow }: { name: string; workflow: Workflow | null
             graph={onRun ? view.graph : (checked.graph ?? workflow?.graph ?? null)}
             fold={onRun ? view.fold : null}
             joins={view.joins}
+            plans={onRun ? view.plans : NO_PLANS}
             classes={classes}
             selected={selected}
             onSelect={select}
