@@ -70,6 +70,7 @@ class TestRedisStoreOnItsOwnClock(LeaseTests, ClaimTests):
             yield harness
 
 
+@pytest.mark.slow
 class TestRedisCluster(StoreConformance):
     @pytest.fixture
     async def harness(self, cluster: list[RedisServer]) -> AsyncIterator[Harness]:

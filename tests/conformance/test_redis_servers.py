@@ -28,6 +28,8 @@ from orchestrator.testing.conformance.harness import LONG, Harness, index_of, le
 from orchestrator.testing.conformance.wakes import Ear
 from tests.redis_servers import RedisServer, durable, redis_cluster, redis_server
 
+pytestmark = pytest.mark.slow
+
 
 async def advance(us: int) -> None:
     await asyncio.sleep(us / 1_000_000)

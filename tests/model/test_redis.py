@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import ClassVar
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
@@ -17,6 +18,8 @@ from orchestrator.stores.contract import Store
 from orchestrator.stores.redis import RedisStore
 from tests.model.stores import SECOND, StoreComparison
 from tests.redis_servers import durable, redis_cluster, redis_server
+
+pytestmark = pytest.mark.slow
 
 EXAMPLES = 80
 EXAMPLES_IN_A_CLUSTER = 25

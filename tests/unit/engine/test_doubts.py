@@ -1,8 +1,11 @@
 """Effects that a document tightens, doubts that the node decides, and results that come late."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+import pytest
 from pydantic import BaseModel
 
 from orchestrator.engine.attempts.worker import Worker
@@ -13,6 +16,7 @@ from orchestrator.kernel.events import LateResultNoted, TaskCompleted, TaskInDou
 from orchestrator.kernel.state import RunState
 from orchestrator.kernel.status import RunStatus, TaskStatus
 from orchestrator.sdk.effect import Effect
+from orchestrator.stores.contract import ClaimAnswer
 from tests.unit.engine.lab import Lab, in_lab
 
 
@@ -132,3 +136,52 @@ def test_the_late_result_of_a_step_is_shown_beside_its_doubt() -> None:
 
     _, journal = _late(pay)
     assert journal[-1].step == "charge"
+
+
+@pytest.mark.parametrize("how", ["task", "step"])
+def test_what_was_due_when_the_store_lost_writes_is_in_doubt_if_it_is_irreversible(how: str) -> None:
+    """Somebody may have begun it under a lease that the store has forgotten."""
+    ran: list[str] = []
+
+    async def pay(params: Any, ctx: Any) -> Any:
+        async def act() -> str:
+            ran.append("paid")
+            return "paid"
+
+        if how == "step":
+            return await ctx.step("pay", act, effect=Effect.IRREVERSIBLE)
+        return await act()
+
+    async def look(params: Any, ctx: Any) -> Any:
+        ran.append("looked")
+        return "fine"
+
+    async def test(lab: Lab) -> None:
+        ask, claimed = lab.store.claim, list[str]()
+
+        async def claim(worker: str, *, queues: Sequence[str], limit: int) -> ClaimAnswer:
+            answer = await ask(worker, queues=queues, limit=limit)
+            first = [one for one in answer.claims if one.path not in claimed]
+            claimed.extend(one.path for one in first)
+            return msgspec.structs.replace(
+                answer,
+                claims=[msgspec.structs.replace(one, rolled_back=one in first) for one in answer.claims],
+            )
+
+        setattr(lab.store, "claim", claim)  # noqa: B010 - a method of this one object
+        lab.node("Look", look)
+        lab.node("Pay", pay, effect=Effect.WRITE if how == "step" else Effect.IRREVERSIBLE)
+        await lab.save("flow", {"pay": {"class": "Pay", "next_node": "look"}, "look": {"class": "Look"}})
+        run_id = await lab.start("flow")
+        await lab.worker.start()
+        await asyncio.sleep(5)
+        state = await lab.engine.read_state(run_id)
+        assert state.tasks["pay"].status is TaskStatus.IN_DOUBT
+        assert ran == []
+        (doubt,) = [event for event in await lab.journal(run_id) if isinstance(event, TaskInDoubt)]
+        assert "lost its newest writes" in doubt.reason
+        await lab.engine.command(run_id, ResolveTask(path="pay", action="retry"))
+        assert (await lab.end(run_id)).status is RunStatus.SUCCEEDED
+        assert ran == ["paid", "looked"]
+
+    in_lab(test, work=False)

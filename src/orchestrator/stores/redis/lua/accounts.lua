@@ -189,8 +189,7 @@ local function call_row(key, look)
   if not look and row[DUE] > now then
     take_out(p, row)
     row[DUE] = now
-    row[MEMBER] = member_of(row, run, path)
-    put(p, row)
+    put(p, row, run, path)
     save_row(p, run, path, row)
   end
   if not look then wake(row[QUEUE]) end

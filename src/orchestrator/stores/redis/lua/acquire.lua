@@ -19,12 +19,11 @@ if not delay then
 end
 set_free(p, row, run, path)
 row[DUE], row[NOTE] = now + delay, note
-row[MEMBER] = member_of(row, run, path)
-save_row(p, run, path, row)
 if head[HELD] ~= 1 then
-  put(p, row)
+  put(p, row, run, path)
   wake(row[QUEUE])
 end
+save_row(p, run, path, row)
 flush()
 sweep_slots()
 return {'waits', cmsgpack.pack(woken_queues())}

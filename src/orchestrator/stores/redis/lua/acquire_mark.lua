@@ -13,11 +13,10 @@ if ARGV[7] == '' then
 end
 set_free(p, row, run, path)
 row[DUE], row[NOTE] = now + tonumber(ARGV[7]), ARGV[8]
-row[MEMBER] = member_of(row, run, path)
-save_row(p, run, path, row)
 if head[HELD] ~= 1 then
-  put(p, row)
+  put(p, row, run, path)
   wake(row[QUEUE])
 end
+save_row(p, run, path, row)
 flush()
 return {'ok', cmsgpack.pack(woken_queues()), sweep_slots()}

@@ -106,7 +106,10 @@ local function apply(c)
       if row and not row[WORKER] then
         if hold == 1 and not held then take_out(p, row) end
         if hold == 2 then
-          if held then put(p, row) end
+          if held then
+            put(p, row, run, path)
+            dirty[path] = true
+          end
           queues[row[QUEUE]] = true
         end
       end
@@ -125,12 +128,11 @@ local function apply(c)
     if not (old and old[WORKER]) then
       if old and not held then take_out(p, old) end
       local row = {e[2], e[3], e[4], now, now + e[5], 0, '', payload, false, 0, false, '', false, ns, i}
-      row[MEMBER] = member_of(row, run, path)
       if e[6] and not held and registered(p, worker) then
         lease(p, row, worker, run, path)
         granted[#granted + 1], granted[#granted + 2] = path, row[EPOCH]
       elseif not held then
-        put(p, row)
+        put(p, row, run, path)
         queues[row[QUEUE]] = true
       end
       rows[path], dirty[path] = row, true

@@ -29,11 +29,11 @@ for _, worker in ipairs(names) do
       if row and row[WORKER] == worker then
         set_free(p, row, run, path)
         if lost then row[LOST] = row[LOST] + 1 end
-        save_row(p, run, path, row)
         if head[HELD] ~= 1 then
-          put(p, row)
+          put(p, row, run, path)
           wake(row[QUEUE])
         end
+        save_row(p, run, path, row)
       end
     end
     redis.call('DEL', part(p, 'l:' .. worker))

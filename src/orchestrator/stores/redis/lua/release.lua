@@ -8,12 +8,11 @@ for i = 1, #leases, 4 do
   if row and row[WORKER] == worker and row[EPOCH] == epoch then
     set_free(p, row, run, path)
     row[DUE], row[NOTE] = now + delay, note
-    row[MEMBER] = member_of(row, run, path)
-    save_row(p, run, path, row)
     if head[HELD] ~= 1 then
-      put(p, row)
+      put(p, row, run, path)
       wake(row[QUEUE])
     end
+    save_row(p, run, path, row)
   end
 end
 flush()

@@ -25,7 +25,8 @@ local function woken_queues()
   return names
 end
 
-local function put(p, row)
+local function put(p, row, run, path)
+  row[MEMBER] = member_of(row, run, path)
   if row[DUE] <= now then
     redis.call('ZADD', part(p, 'ready:' .. row[QUEUE]), 0 - row[PRIORITY], row[MEMBER])
   else
@@ -34,7 +35,7 @@ local function put(p, row)
   redis.call('SADD', part(p, 'queues'), row[QUEUE])
 end
 
--- A row that has fallen due may be in either set: claim promotes without touching the row.
+-- The caller writes the row after `put`, which notes there where it is. A row that has fallen due may be in either set: claim promotes without touching the row.
 local function take_out(p, row)
   redis.call('ZREM', part(p, 'ready:' .. row[QUEUE]), row[MEMBER])
   redis.call('ZREM', part(p, 'delayed:' .. row[QUEUE]), row[MEMBER])
