@@ -20,6 +20,7 @@ from typing import Any
 import idle
 import startup
 from measure import HERE, Sample, child, median, output_of
+from servers import REDIS_KINDS
 
 SCRATCH = HERE.parent / "build" / "benchmarks"
 
@@ -91,15 +92,17 @@ class Rounds:
         }
 
 
-def _rounds(rounds: int, *, at_once: int, runs: int, floor_tasks: int) -> Rounds:
+def _rounds(
+    rounds: int, *, at_once: int, runs: int, floor_tasks: int, floor_script: str = "floor.py", store: str = ""
+) -> Rounds:
     # Not the system's temporary folder: that may be memory, where a sync costs nothing.
     SCRATCH.mkdir(parents=True, exist_ok=True)
-    together = ("--at-once", str(at_once), "--folder", str(SCRATCH))
-    floor = [child("floor.py", "--tasks", str(floor_tasks), *together)]
+    together = ("--at-once", str(at_once), "--folder", str(SCRATCH), *(("--store", store) if store else ()))
+    floor = [child(floor_script, "--tasks", str(floor_tasks), *together)]
     chains: list[Sample] = []
     for _ in range(rounds):
         chains.append(child("chains.py", "--runs", str(runs), *together))
-        floor.append(child("floor.py", "--tasks", str(floor_tasks), *together))
+        floor.append(child(floor_script, "--tasks", str(floor_tasks), *together))
     return Rounds(floor=floor, chains=chains)
 
 
@@ -119,6 +122,27 @@ def _chains(rounds: int, *, name: str, at_once: int, runs: int) -> Bar:
 def chains(rounds: int) -> list[Bar]:
     """Chains of 10 `write` tasks, 100 runs at a time."""
     return [_chains(rounds, name="chains", at_once=100, runs=1_000)]
+
+
+def redis(rounds: int) -> list[Bar]:
+    """The same on Redis, each against a floor that group-commits the same rows to the same kind of server."""
+    bars: list[Bar] = []
+    for store, sync in REDIS_KINDS.items():
+        took = _rounds(
+            rounds, at_once=100, runs=1_000, floor_tasks=40_000, floor_script="floor_redis.py", store=store
+        )
+        bars.append(
+            Bar(
+                name="redis",
+                what=f"chains of 10 write tasks on Redis ({sync}), 100 runs at a time",
+                value=median(took.ratios),
+                unit="of the floor",
+                limit=CHAINS_RATIO_MIN,
+                at_least=True,
+                detail=took.detail(),
+            )
+        )
+    return bars
 
 
 def chains_many(rounds: int) -> list[Bar]:
@@ -374,6 +398,7 @@ def memory(_rounds: int) -> list[Bar]:
 BARS: dict[str, Callable[[int], Sequence[Bar]]] = {
     "chains": chains,
     "chains_many": chains_many,
+    "redis": redis,
     "lone": lone,
     "pure": pure,
     "steps": steps,
