@@ -3,7 +3,7 @@
 import gc
 import sys
 
-_YOUNG_MAX = 50_000
+_YOUNG_MAX = 100_000
 """Objects made before the collector looks for garbage. Python's 700 are made by a few tasks, whose objects are not
 garbage but on their way: looking at them again and again took a tenth of a task's time."""
 

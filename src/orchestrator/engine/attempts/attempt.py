@@ -245,6 +245,7 @@ class Attempt:
                 command = None
         except Suspension as suspension:
             command = SuspendTask(path=self.path, waits=suspension.waits)
+            suspension.__traceback__ = None  # else what waits lives on in a ring of frames
         except StepInDoubt as doubt:
             command = DoubtTask(path=self.path, reason=self.said(doubt.reason))
         except LoopBlocked:
