@@ -62,6 +62,14 @@ def cached() -> World:
     return run
 
 
+def data_erased() -> World:
+    """A failed run whose data is erased."""
+    run = started(definition_of({"a": {"retry": {"max_attempts": 1}}}), input={"name": "Zoë"})
+    run.do(c.FailTask(path="a", error=error("Oops")))
+    run.do(c.EraseRun(by="operator", reason="asked to"))
+    return run
+
+
 def loop_with_joins() -> World:
     """Two rounds of a parallel loop, variables, a skipped node, an output that is asked for."""
     run = started(
@@ -455,6 +463,7 @@ SCENARIOS: tuple[Callable[[], World], ...] = (
     handed_over,
     successor,
     items,
+    data_erased,
     cached,
     plans,
 )

@@ -16,7 +16,7 @@ from tests.simulation.world import Outcome, simulate
 
 WORLDS = int(os.environ.get("ORCHESTRATOR_SIMULATIONS", "1000"))
 CHUNKS = 20
-RARE = {"late_result_noted", "run_retried", "budget_raised"}
+RARE = {"late_result_noted", "run_retried", "budget_raised", "data_erased"}
 """Kinds that fifty worlds may come to lack by chance; they have tests of their own in tests/unit."""
 
 

@@ -266,6 +266,14 @@ class CompensationProgress(Answer):
     left: int
 
 
+class ErasedData(Answer):
+    """A run whose data was taken out of its journal."""
+
+    at: Time
+    by: str
+    complete: bool = Field(description="False: it was begun and not finished; erase it again.")
+
+
 class Imported(Answer):
     """The file that a run was read from. Such a run stays as it is; it can be looked at, and forked."""
 
@@ -293,6 +301,7 @@ class RunSummary(Answer):
     continues: str | None = Field(description="The run that this one goes on for.")
     continued_as: str | None = Field(description="The run that goes on for this one.")
     imported: Imported | None
+    erased: ErasedData | None = Field(description="Its data was erased: hashes and sizes stand in its place.")
     compensation: CompensationProgress | None
     waiting_for: WaitingFor | None
     seq: int = Field(description="Number of the last event in the journal.")

@@ -271,6 +271,24 @@ async def retry_run(request: Request, run_id: RunId) -> Response:
 
 
 @router.post(
+    "/{run_id}/erase",
+    operation_id="erase_run",
+    summary="Erase a run's data",
+    status_code=200,
+    response_model=models.Run,
+    responses=_CHANGE,
+    openapi_extra=described.body(models.Reason),
+)
+async def erase_run(request: Request, run_id: RunId) -> Response:
+    """Take inputs, outputs, errors' texts and everything else that people gave and got out of a run that is over.
+
+    Hashes and sizes stand in their place. May be repeated. A run that has forks is refused, and names them.
+    """
+    asked = await read(request, models.Reason, limit_bytes=SMALL_BODY_BYTES)
+    return JSONAnswer(await service_of(request).erase(run_id, reason=asked.reason), 200)
+
+
+@router.post(
     "/{run_id}/fork",
     operation_id="fork_run",
     summary="Fork a run",

@@ -51,7 +51,7 @@ class Runs(Protocol):
         ...
 
     def change(self, run_id: str, action: str, *, reason: str | None) -> View:
-        """`pause`, `resume`, `cancel` or `retry`."""
+        """`pause`, `resume`, `cancel`, `retry` or `erase`."""
         ...
 
     def raise_budget(self, run_id: str, limits: Mapping[str, Any], *, reason: str | None) -> View:

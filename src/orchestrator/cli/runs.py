@@ -288,6 +288,21 @@ def cancel(
     _change(run_id, "cancel", "was told to end", reason=reason, server=server, store=store, as_json=as_json)
 
 
+@runs.command(epilog="\b\nExample:  orchestrator runs erase run_1m7q0 --yes --reason 'asked by the customer'")
+def erase(
+    run_id: RunId,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask whether it is meant.")] = False,
+    reason: Reason = None,
+    server: Server = None,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Take everything that people gave and got out of a run that is over; hashes and sizes stay. For good."""
+    if not yes:
+        typer.confirm(f"The data of {run_id} can't be brought back. Erase it?", abort=True, err=True)
+    _change(run_id, "erase", "has lost its data", reason=reason, server=server, store=store, as_json=as_json)
+
+
 @runs.command(epilog="\b\nExample:  orchestrator runs retry run_1m7q0")
 def retry(run_id: RunId, server: Server = None, store: Store = None, as_json: Json = False) -> None:
     """Take up a failed run where it failed."""

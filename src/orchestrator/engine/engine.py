@@ -276,6 +276,13 @@ class Engine:
         self._resting.pop(run_id, None)
         return actor
 
+    def forget(self, run_id: str) -> None:
+        """The run's journal was written anew: what is kept of it here goes."""
+        self.blobs.forget(run_id)
+        actor = self._actors.get(run_id)
+        if actor is not None:
+            actor.refresh()
+
     def rests(self, actor: RunActor) -> None:
         """Called by an actor that has nothing to do: keep it for a while, forget those that rest the longest."""
         if not actor.idle:

@@ -15,6 +15,7 @@ from orchestrator.kernel.events import (
     BudgetSettled,
     CancelRequested,
     CompensationStarted,
+    DataErased,
     DecisionMade,
     Event,
     GraphExtended,
@@ -51,6 +52,7 @@ from orchestrator.kernel.state import (
     Arrival,
     Compensation,
     Ending,
+    Erased,
     Items,
     OpenStep,
     RunState,
@@ -448,6 +450,10 @@ def _run_continued(state: RunState, event: RunContinued) -> None:
 
 def _compensation_started(state: RunState, event: CompensationStarted) -> None:
     state.compensation = Compensation(began_seq=event.seq, total=event.count)
+
+
+def _data_erased(state: RunState, event: DataErased) -> None:
+    state.erased = Erased(event.at, event.by)
 
 
 def _run_retried(state: RunState, event: RunRetried) -> None:
@@ -848,6 +854,7 @@ _APPLY: dict[type[Event], Callable[[RunState, Any], None]] = {
     RunSucceeded: _run_succeeded,
     RunFailed: _run_failed,
     RunCancelled: _run_cancelled,
+    DataErased: _data_erased,
     ArrivalSwallowed: _arrival_swallowed,
     JoinHeldBack: _join_held_back,
     TaskScheduled: _task_scheduled,

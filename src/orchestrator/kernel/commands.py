@@ -267,6 +267,13 @@ class RetryRun(Command, frozen=True):
     reason: str | None = None
 
 
+class EraseRun(Command, frozen=True):
+    """Record that the data of a run that is over is taken out of its journal."""
+
+    by: str = "operator"
+    reason: str | None = None
+
+
 class FinishRun(Command, frozen=True):
     """The value of the workflow's `output`, asked for by `needs_output`; or why it could not be had."""
 

@@ -211,6 +211,13 @@ class RunRetried(Event):
     reason: str | None = None
 
 
+class DataErased(Event):
+    """What people gave and got in this run was taken out of its journal. Comes after the end, and nothing after it."""
+
+    by: str = "operator"
+    reason: str | None = None
+
+
 class RunSucceeded(Event):
     """The end. `stopped`: a Stop node ended the run before its time."""
 
@@ -496,6 +503,7 @@ AnyEvent = (
     | RunSucceeded
     | RunFailed
     | RunCancelled
+    | DataErased
     | ArrivalSwallowed
     | JoinHeldBack
     | TaskScheduled

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.errors import Conflict
-from orchestrator.kernel import budgets, doubts, forking, handover, items, runs, tasks
+from orchestrator.kernel import budgets, doubts, erasing, forking, handover, items, runs, tasks
 from orchestrator.kernel import commands as c
 from orchestrator.kernel.compensation import at_the_last_page
 from orchestrator.kernel.ending import withdraw_all
@@ -34,7 +34,9 @@ def handle(
         LimitExceeded: a limit of the run is reached.
         InternalError: a rule is broken; the state must be thrown away.
     """
-    if state.imported is not None and not isinstance(command, c.ForkRun):
+    if state.erased is not None:
+        erasing.refuse_if_erased(state, command)
+    if state.imported is not None and not isinstance(command, c.ForkRun | c.EraseRun):
         raise Conflict(
             f"run {state.run_id} was read from a file and stays as it is; fork it to go on from any of its events",
             reason="run_imported",
@@ -81,6 +83,7 @@ _RULES: dict[type[c.Command], Callable[[Turn, Any], None]] = {
     c.CancelRun: runs.cancel_run,
     c.RetryRun: runs.retry_run,
     c.FinishRun: runs.finish_run,
+    c.EraseRun: erasing.erase_run,
     c.FinishHandover: handover.finish_handover,
     c.Deadline: runs.deadline,
 }

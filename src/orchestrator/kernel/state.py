@@ -229,6 +229,13 @@ class Counts(Mutable):
     cancelled: int = 0
 
 
+class Erased(msgspec.Struct, frozen=True):
+    """When the run's data was erased, and by whom."""
+
+    at: str
+    by: str
+
+
 class RunState(Mutable):
     """One run.
 
@@ -247,6 +254,7 @@ class RunState(Mutable):
         plans: path of the task that laid it -> plan, as long as something in it may run.
         carried_tasks: tasks that the runs before it in its chain have scheduled.
         imported: the file that it came from; such a run is read and forked, and never goes on by itself.
+        erased: its data was taken out of its journal, or is about to be; nothing goes on from it.
         forks: how many forks lie between this run and the first of its line; part of the keys of variables.
         active_us: time that the run was queued or running, up to `active_since_us`.
         spent: what calls have used; `reserved` what those that are being made may use.
@@ -269,6 +277,7 @@ class RunState(Mutable):
     request: str = ""
     forked_from: ForkOrigin | None = None
     imported: Imported | None = None
+    erased: "Erased | None" = None
     created_at: str = ""
     started_at: str = ""
     finished_at: str = ""

@@ -207,6 +207,7 @@ class Day:
         elif self.rng.random() < 0.3:
             self.fork()
         else:
+            self.seen.kinds.update(type(event) for event in self.world.do(c.EraseRun(), c.EraseRun()))
             self.world = self.new_run()
 
     def new_run(self) -> World:

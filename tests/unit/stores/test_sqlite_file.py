@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import msgspec
 import pytest
 
 from orchestrator.errors import (
@@ -18,7 +19,7 @@ from orchestrator.errors import (
     StoreUnavailable,
     UsageError,
 )
-from orchestrator.stores.contract import Commit, Enqueue, Lease, Outcome, RunIndex
+from orchestrator.stores.contract import Blob, Commit, Enqueue, Lease, Leftover, Outcome, RunIndex
 from orchestrator.stores.sqlite import SqliteStore, migrations
 from orchestrator.stores.sqlite.database import connect, path_of, prepare_file, translate
 from orchestrator.testing import conformance
@@ -407,3 +408,32 @@ def test_no_test_of_the_suite_hides_another() -> None:
     ]
     assert sorted(names) == sorted(set(names))
     assert len(names) >= 100
+
+
+async def test_what_was_rewritten_is_neither_in_the_file_nor_in_its_log(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    store = SqliteStore(f"sqlite:///{path}")
+    await store.open()
+    index = RunIndex(workflow="w", version=1, status="failed", live=False, error="PLANTED")
+    large = b"PLANTED " * 20_000
+    await store.commit(
+        [
+            Commit(
+                commit_id="c",
+                run_id="r",
+                expected=0,
+                index=index,
+                events=[b"PLANTED 1", large],
+                blobs=[Blob(blob_id="b", codec="json", data=large)],
+                snapshot=large,
+                summary=b"PLANTED",
+            )
+        ]
+    )
+    assert await store.rewrite("r", expected=2, after=0, events=[b"1", b"2"])
+    rest = Leftover(snapshot=b"s", summary=b"s", index=msgspec.structs.replace(index, error="gone"))
+    assert await store.rewrite("r", expected=2, after=2, events=[], rest=rest)
+    for file in await asyncio.to_thread(lambda: list(tmp_path.iterdir())):
+        if file.is_file():
+            assert b"PLANTED" not in await asyncio.to_thread(file.read_bytes), file.name
+    await store.close()

@@ -76,6 +76,11 @@ class BlobReader:
                 blobs[key] = await self._get(payload, key, unwritten or NOTHING_UNWRITTEN)
         return blobs
 
+    def forget(self, run_id: str) -> None:
+        """What is kept of a run goes, lists that are put together from its journal too."""
+        for key in [key for key in self._cache if key[0] == run_id]:
+            self._cached_bytes -= len(self._cache.pop(key))
+
     async def _get(self, payload: Payload, key: tuple[str, str], unwritten: Unwritten) -> bytes:
         data = self._cache.get(key)
         if data is not None:

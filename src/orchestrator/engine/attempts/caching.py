@@ -18,7 +18,7 @@ from orchestrator.engine.attempts.payloads import decoded, to_json
 from orchestrator.engine.runs.actor import Accepted
 from orchestrator.errors import OrchestratorError, StoreError
 from orchestrator.kernel.commands import CompleteTask, RouteChoice
-from orchestrator.kernel.events import TaskCompleted
+from orchestrator.kernel.events import Event, TaskCompleted
 from orchestrator.kernel.values import CachedFrom
 from orchestrator.model.definition import NodeDefinition
 from orchestrator.stores.contract import Blob
@@ -26,6 +26,7 @@ from orchestrator.stores.contract import Blob
 if TYPE_CHECKING:
     from orchestrator.engine.attempts.attempt import Attempt
     from orchestrator.engine.attempts.context import TaskContext
+    from orchestrator.engine.engine import Engine
 
 _RUN_VALUES = ("input", "previous", "arrivals", "variables")
 """What a node's code may read of its run beside its params, as the context names it."""
@@ -54,6 +55,16 @@ def key_of(node: NodeDefinition, params: Mapping[str, Any], own: Any) -> str:
     plain = json.loads(to_json(whole))
     canonical = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+async def forget_outputs(engine: "Engine", run_id: str, events: Sequence[Event]) -> None:
+    """Take out of the cache what these events of a run put there, unless another run's output has its place by now."""
+    for event in events:
+        if isinstance(event, TaskCompleted) and event.cache_key:
+            namespace = engine.config.namespace
+            data = await engine.store.get_cached(event.cache_key, namespace=namespace)
+            if data is not None and _entries.decode(data).run == run_id:
+                await engine.store.put_cached(event.cache_key, b"", ttl_us=0, namespace=namespace)
 
 
 class Cache:

@@ -12,7 +12,7 @@ from orchestrator.engine.views.explain import Pending, pending_of
 from orchestrator.engine.views.words import shortened
 from orchestrator.kernel.events import Event, RunCancelled
 from orchestrator.kernel.outlook import Waker
-from orchestrator.kernel.state import Compensation, RunState, TaskState
+from orchestrator.kernel.state import Compensation, Erased, RunState, TaskState
 from orchestrator.kernel.status import TaskStatus
 from orchestrator.kernel.values import ErrorInfo, ForkOrigin, Imported, Parent
 
@@ -34,7 +34,10 @@ class TaskTotals(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What lists show of a run. `waiting` are the first few of the `wakers` wakers; empty times haven't come."""
+    """What lists show of a run. `waiting` are the first few of the `wakers` wakers; empty times haven't come.
+
+    `erasing`: its data is about to be erased, and some of it may still be there.
+    """
 
     tasks: TaskTotals = TaskTotals()
     created_at: str = ""
@@ -52,6 +55,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     active_us: int = 0
     active_since_us: int | None = None
     cancelled_for: str | None = None
+    erased: Erased | None = None
+    erasing: bool = False
 
 
 _encoder = msgspec.json.Encoder()
@@ -90,6 +95,8 @@ def summary_of(state: RunState, last: Event | None = None) -> Summary:
         wakers=wakers,
         forked_from=state.forked_from,
         imported=state.imported,
+        erased=state.erased,
+        erasing=state.erased is not None,
         parent=state.parent,
         compensation=state.compensation,
         continues=state.continues.run if state.continues is not None else None,

@@ -16,6 +16,7 @@ from orchestrator.engine.engine import Engine
 from orchestrator.engine.runs.ids import new_run_id
 from orchestrator.engine.service import health, inputs
 from orchestrator.engine.service.catalog import Catalog
+from orchestrator.engine.service.erasing import erase
 from orchestrator.engine.service.starting import Asked, start
 from orchestrator.engine.travel.exporting import export_run
 from orchestrator.engine.travel.forks import Forks, changes_of
@@ -414,6 +415,17 @@ class Service:
     async def retry(self, run_id: str, *, reason: str | None = None) -> View:
         """Take up a failed run where it failed. Raises NotFound, Conflict (`run_not_failed`)."""
         return await self._change(run_id, c.RetryRun(reason=self._said(reason)))
+
+    async def erase(self, run_id: str, *, reason: str | None = None) -> View:
+        """Erase what people gave and got in a run that is over; what happened stays. May be repeated.
+
+        Raises:
+            NotFound: there is no such run. Conflict: it isn't over (`run_not_over`), forks read its past
+                (`run_has_forks`), or messages of it aren't delivered yet (`run_has_messages`).
+        """
+        await erase(self.engine, await self._row(run_id), reason=self._said(reason))
+        self._reader.forget(run_id)
+        return await self.get_run(run_id)
 
     async def _change(self, run_id: str, command: c.Command) -> View:
         await self._row(run_id)

@@ -8,6 +8,7 @@ from orchestrator.engine.attempts.failures import clean
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.runs.ids import new_run_id
 from orchestrator.engine.service import inputs
+from orchestrator.engine.service.erasing import refuse_fork_of_erased
 from orchestrator.engine.travel.cutting import Asked, RunPast, find_cut, patches_at
 from orchestrator.engine.travel.past import Cost, Past, PastTask
 from orchestrator.engine.travel.planning import ChildPast, Forked, again_of, plan_view, repeats_of
@@ -73,6 +74,7 @@ class Forks:
     # --- from words to the command --------------------------------------------------------------------------------
 
     async def _prepare(self, row: RunRow, seq: int | None, changes: Mapping[str, Any]) -> Prepared:
+        refuse_fork_of_erased(row)
         unknown = changes.keys() - set(CHANGES)
         if unknown:
             raise UsageError(f"a fork can change {', '.join(CHANGES[:-1])}, not {', '.join(sorted(unknown))}")

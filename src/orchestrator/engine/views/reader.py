@@ -50,6 +50,10 @@ class RunReader:
         self._keep(log)
         return log
 
+    def forget(self, run_id: str) -> None:
+        """The run's journal was written anew: fold it again when somebody asks."""
+        self._logs.pop(run_id, None)
+
     async def _begin(self, run_id: str) -> TaskLog:
         lines = await self._engine.store.read_journal(run_id, limit=1)
         if not lines:

@@ -116,6 +116,9 @@ def run_summary(
         "imported": None
         if imported is None
         else {"run": imported.run, "seq": imported.seq, "sha256": imported.sha256, "at": imported.at},
+        "erased": None
+        if summary.erased is None
+        else {"at": summary.erased.at, "by": summary.erased.by, "complete": not summary.erasing},
         "waiting_for": waiting,
         "seq": row.seq,
         "tasks": _counts(summary.tasks, running=len(running)),

@@ -179,6 +179,10 @@ def _join_held_back(event: e.JoinHeldBack) -> Line:
     return Line("warning", f"{event.node} is held back: {words.names(event.failed)} failed before it")
 
 
+def _data_erased(event: e.DataErased) -> Line:
+    return Line("warning", f"{event.by} erases the run's data{_because(event.reason)}")
+
+
 def _run_succeeded(event: e.RunSucceeded) -> Line:
     return Line("info", "the run succeeded")
 
@@ -367,6 +371,7 @@ _TELL: dict[type[e.Event], Callable[[Any], Line]] = {
     e.RunSucceeded: _run_succeeded,
     e.RunFailed: _run_failed,
     e.RunCancelled: _run_cancelled,
+    e.DataErased: _data_erased,
     e.ArrivalSwallowed: _arrival_swallowed,
     e.JoinHeldBack: _join_held_back,
     e.TaskScheduled: _task_scheduled,

@@ -2,7 +2,7 @@
 
 import type { Client, ClientMeta, Options as Options2, RequestResult, ServerSentEventsResult, TDataShape } from './client';
 import { client } from './client.gen';
-import type { CancelRunData, CancelRunErrors, CancelRunResponses, CloseSessionData, CloseSessionResponses, DeleteWorkflowData, DeleteWorkflowErrors, DeleteWorkflowResponses, ExplainRunData, ExplainRunErrors, ExplainRunResponses, ExportRunData, ExportRunErrors, ExportRunResponses, FollowRunData, FollowRunErrors, FollowRunResponse, FollowRunResponses, FollowRunsData, FollowRunsErrors, FollowRunsResponse, FollowRunsResponses, ForkRunData, ForkRunErrors, ForkRunResponses, GetHealthData, GetHealthResponses, GetReadinessData, GetReadinessErrors, GetReadinessResponses, GetRunData, GetRunErrors, GetRunResponses, GetRunStateData, GetRunStateErrors, GetRunStateResponses, GetSessionData, GetSessionResponses, GetSystemData, GetSystemErrors, GetSystemResponses, GetTaskData, GetTaskErrors, GetTaskResponses, GetWorkflowData, GetWorkflowErrors, GetWorkflowResponses, GetWorkflowSchemaData, GetWorkflowSchemaErrors, GetWorkflowSchemaResponses, GetWorkflowVersionData, GetWorkflowVersionErrors, GetWorkflowVersionResponses, ImportRunData, ImportRunErrors, ImportRunResponses, ListNodeClassesData, ListNodeClassesErrors, ListNodeClassesResponses, ListOutboxData, ListOutboxErrors, ListOutboxResponses, ListPlansData, ListPlansErrors, ListPlansResponses, ListRunsData, ListRunsErrors, ListRunsResponses, ListTasksData, ListTasksErrors, ListTasksResponses, ListWorkflowsData, ListWorkflowsErrors, ListWorkflowsResponses, ListWorkflowVersionsData, ListWorkflowVersionsErrors, ListWorkflowVersionsResponses, OpenSessionData, OpenSessionErrors, OpenSessionResponses, PauseRunData, PauseRunErrors, PauseRunResponses, PlanForkData, PlanForkErrors, PlanForkResponses, RaiseBudgetData, RaiseBudgetErrors, RaiseBudgetResponses, ReadJournalData, ReadJournalErrors, ReadJournalResponses, ResolveTaskData, ResolveTaskErrors, ResolveTaskResponses, ResumeRunData, ResumeRunErrors, ResumeRunResponses, RetryRunData, RetryRunErrors, RetryRunResponses, SaveWorkflowData, SaveWorkflowErrors, SaveWorkflowResponses, SignalRunData, SignalRunErrors, SignalRunResponses, StartRunData, StartRunErrors, StartRunResponses, ValidateWorkflowData, ValidateWorkflowErrors, ValidateWorkflowResponses } from './types.gen';
+import type { CancelRunData, CancelRunErrors, CancelRunResponses, CloseSessionData, CloseSessionResponses, DeleteWorkflowData, DeleteWorkflowErrors, DeleteWorkflowResponses, EraseRunData, EraseRunErrors, EraseRunResponses, ExplainRunData, ExplainRunErrors, ExplainRunResponses, ExportRunData, ExportRunErrors, ExportRunResponses, FollowRunData, FollowRunErrors, FollowRunResponse, FollowRunResponses, FollowRunsData, FollowRunsErrors, FollowRunsResponse, FollowRunsResponses, ForkRunData, ForkRunErrors, ForkRunResponses, GetHealthData, GetHealthResponses, GetReadinessData, GetReadinessErrors, GetReadinessResponses, GetRunData, GetRunErrors, GetRunResponses, GetRunStateData, GetRunStateErrors, GetRunStateResponses, GetSessionData, GetSessionResponses, GetSystemData, GetSystemErrors, GetSystemResponses, GetTaskData, GetTaskErrors, GetTaskResponses, GetWorkflowData, GetWorkflowErrors, GetWorkflowResponses, GetWorkflowSchemaData, GetWorkflowSchemaErrors, GetWorkflowSchemaResponses, GetWorkflowVersionData, GetWorkflowVersionErrors, GetWorkflowVersionResponses, ImportRunData, ImportRunErrors, ImportRunResponses, ListNodeClassesData, ListNodeClassesErrors, ListNodeClassesResponses, ListOutboxData, ListOutboxErrors, ListOutboxResponses, ListPlansData, ListPlansErrors, ListPlansResponses, ListRunsData, ListRunsErrors, ListRunsResponses, ListTasksData, ListTasksErrors, ListTasksResponses, ListWorkflowsData, ListWorkflowsErrors, ListWorkflowsResponses, ListWorkflowVersionsData, ListWorkflowVersionsErrors, ListWorkflowVersionsResponses, OpenSessionData, OpenSessionErrors, OpenSessionResponses, PauseRunData, PauseRunErrors, PauseRunResponses, PlanForkData, PlanForkErrors, PlanForkResponses, RaiseBudgetData, RaiseBudgetErrors, RaiseBudgetResponses, ReadJournalData, ReadJournalErrors, ReadJournalResponses, ResolveTaskData, ResolveTaskErrors, ResolveTaskResponses, ResumeRunData, ResumeRunErrors, ResumeRunResponses, RetryRunData, RetryRunErrors, RetryRunResponses, SaveWorkflowData, SaveWorkflowErrors, SaveWorkflowResponses, SignalRunData, SignalRunErrors, SignalRunResponses, StartRunData, StartRunErrors, StartRunResponses, ValidateWorkflowData, ValidateWorkflowErrors, ValidateWorkflowResponses } from './types.gen';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -557,6 +557,31 @@ export const retryRun = <ThrowOnError extends boolean = false>(options: Options<
         }
     ],
     url: '/api/v1/runs/{run_id}/retry',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Erase a run's data
+ *
+ * Take inputs, outputs, errors' texts and everything else that people gave and got out of a run that is over.
+ *
+ * Hashes and sizes stand in their place. May be repeated. A run that has forks is refused, and names them.
+ */
+export const eraseRun = <ThrowOnError extends boolean = false>(options: Options<EraseRunData, ThrowOnError>): RequestResult<EraseRunResponses, EraseRunErrors, ThrowOnError> => (options.client ?? client).post<EraseRunResponses, EraseRunErrors, ThrowOnError>({
+    security: [
+        { scheme: 'bearer', type: 'http' },
+        { name: 'X-API-Key', type: 'apiKey' },
+        {
+            in: 'cookie',
+            name: 'orchestrator_session',
+            type: 'apiKey'
+        }
+    ],
+    url: '/api/v1/runs/{run_id}/erase',
     ...options,
     headers: {
         'Content-Type': 'application/json',

@@ -172,6 +172,30 @@ export type Decision = {
 export type EffectName = 'pure' | 'read' | 'write' | 'irreversible';
 
 /**
+ * ErasedData
+ *
+ * A run whose data was taken out of its journal.
+ */
+export type ErasedData = {
+    /**
+     * At
+     *
+     * RFC 3339 UTC with microseconds.
+     */
+    at: string;
+    /**
+     * By
+     */
+    by: string;
+    /**
+     * Complete
+     *
+     * False: it was begun and not finished; erase it again.
+     */
+    complete: boolean;
+};
+
+/**
  * Estimate
  *
  * What the fork would take, by what was recorded.
@@ -1525,6 +1549,10 @@ export type Run = {
      */
     continued_as: string | null;
     imported: Imported | null;
+    /**
+     * Its data was erased: hashes and sizes stand in its place.
+     */
+    erased: ErasedData | null;
     compensation: CompensationProgress | null;
     waiting_for: WaitingFor | null;
     /**
@@ -1719,6 +1747,10 @@ export type RunSummary = {
      */
     continued_as: string | null;
     imported: Imported | null;
+    /**
+     * Its data was erased: hashes and sizes stand in its place.
+     */
+    erased: ErasedData | null;
     compensation: CompensationProgress | null;
     waiting_for: WaitingFor | null;
     /**
@@ -4231,6 +4263,78 @@ export type RetryRunResponses = {
 };
 
 export type RetryRunResponse = RetryRunResponses[keyof RetryRunResponses];
+
+export type EraseRunData = {
+    body?: Reason;
+    path: {
+        /**
+         * Run Id
+         *
+         * The run's id.
+         */
+        run_id: string;
+    };
+    query?: never;
+    url: '/api/v1/runs/{run_id}/erase';
+};
+
+export type EraseRunErrors = {
+    /**
+     * Bad Request
+     */
+    400: Problem;
+    /**
+     * Unauthorized
+     */
+    401: Problem;
+    /**
+     * Forbidden
+     */
+    403: Problem;
+    /**
+     * Not Found
+     */
+    404: Problem;
+    /**
+     * Conflict
+     */
+    409: Problem;
+    /**
+     * Request Entity Too Large
+     */
+    413: Problem;
+    /**
+     * Unsupported Media Type
+     */
+    415: Problem;
+    /**
+     * Unprocessable Entity
+     */
+    422: Problem;
+    /**
+     * Too Many Requests
+     */
+    429: Problem;
+    /**
+     * Internal Server Error
+     */
+    500: Problem;
+    /**
+     * Service Unavailable
+     */
+    503: Problem;
+};
+
+export type EraseRunError = EraseRunErrors[keyof EraseRunErrors];
+
+export type EraseRunResponses = {
+    /**
+     * Successful Response
+     */
+    200: Run;
+};
+
+export type EraseRunResponse = EraseRunResponses[keyof EraseRunResponses];
 
 export type ForkRunData = {
     body: ForkRun;
