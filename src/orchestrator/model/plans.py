@@ -1,19 +1,20 @@
 """The checks of a plan: those of a workflow, and that it has no more rights than the node that lays it."""
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from orchestrator.errors import Fault
 from orchestrator.model import limits
 from orchestrator.model.checks import check
-from orchestrator.model.declarations import ANY, ClassDeclaration, find_class
-from orchestrator.model.definition import NodeDefinition
+from orchestrator.model.declarations import ANY, ClassDeclaration, Effect, find_class
+from orchestrator.model.definition import Definition, NodeDefinition, tightened
 from orchestrator.model.document import NodeDocument, WorkflowDocument
+from orchestrator.model.expressions import compile_value
 from orchestrator.model.grafts import PlanRecord
-from orchestrator.model.plain import is_dict
-from orchestrator.model.pointers import join_pointer
+from orchestrator.model.plain import is_array, is_dict
+from orchestrator.model.pointers import join_pointer, split_pointer
 
 
 def check_plan(
@@ -38,15 +39,15 @@ def check_plan(
     if is_dict(nodes) and len(nodes) > planner.max_nodes:
         message = f"{len(nodes):,} nodes; a plan of `{planner.id}` has at most {planner.max_nodes:,}"
         faults.append(Fault(pointer="/nodes", code="too_many", message=message))
-    written: dict[str, Any] = {}
-    if report.document is not None and report.definition is not None:
-        for node in report.definition.nodes.values():
-            faults.extend(_too_mighty(node, planner))
-            one = report.document.nodes[node.id]
-            faults.extend(_too_free(one, node, planner, usable))
-            written[node.id] = _written(one, node, planner, usable)
+    asked = _asked(report.definition) if report.definition is not None else _asked_in_text(nodes, usable)
+    for node in asked:
+        faults.extend(_too_mighty(node, planner))
     if faults or report.document is None or report.definition is None:
         return None, faults
+    written = {
+        node.id: _written(report.document.nodes[node.id], node, planner, usable)
+        for node in report.definition.nodes.values()
+    }
     record = PlanRecord(
         document=_record(report.document, written),
         declarations={
@@ -96,45 +97,64 @@ def _in_rights(
     planner: NodeDefinition,
 ) -> Fault:
     """Of a class that there is, but not for this plan, say so."""
-    if fault.code != "unknown_class" or not fault.pointer.endswith("/class"):
+    if fault.code != "unknown_class":
         return fault
-    node = fault.pointer.removeprefix("/nodes/").removesuffix("/class").replace("~1", "/").replace("~0", "~")
-    name = document["nodes"][node]["class"]
-    if find_class(name, known) is None:
+    name: Any = document
+    for step in split_pointer(fault.pointer):
+        name = name[int(step)] if is_array(name) else name[step]
+    if not isinstance(name, str) or find_class(name, known) is None:
         return fault
     listed = ", ".join(f"`{one}`" for one in usable) or "none"
     message = f"a plan of `{planner.id}` may not use class `{name}`; it may use {listed}"
     return Fault(pointer=fault.pointer, code="may_not_use", message=message)
 
 
-def _too_mighty(node: NodeDefinition, planner: NodeDefinition) -> Iterator[Fault]:
-    at = join_pointer("/nodes", node.id)
-    if node.effect.rank > planner.effect.rank:
+class _Asked(NamedTuple):
+    """What a node of a plan asks for."""
+
+    node: str
+    effect: Effect
+    secrets: frozenset[str]
+    max_nodes: int | None
+
+
+def _asked(plan: Definition) -> list[_Asked]:
+    return [
+        _Asked(node.id, node.effect, node.references.secrets, plan.document.nodes[node.id].max_nodes)
+        for node in plan.nodes.values()
+    ]
+
+
+def _asked_in_text(nodes: object, usable: Mapping[str, ClassDeclaration]) -> list[_Asked]:
+    """The same of a plan that has faults, as far as it can be told, so that all of them are told at once."""
+    found: list[_Asked] = []
+    for node, written in nodes.items() if is_dict(nodes) else ():
+        name = written.get("class") if is_dict(written) else None
+        declaration = find_class(name, usable) if isinstance(name, str) else None
+        if declaration is None:
+            continue
+        said = written.get("effect")
+        effect = tightened(declaration.effect, said if said in tuple(Effect) else None)
+        secrets = compile_value(written.get("params"), pointer="", faults=[]).references.secrets
+        most = written.get("max_nodes")
+        found.append(_Asked(node, effect, secrets, most if isinstance(most, int) else None))
+    return found
+
+
+def _too_mighty(asked: _Asked, planner: NodeDefinition) -> Iterator[Fault]:
+    at = join_pointer("/nodes", asked.node)
+    if asked.effect.rank > planner.effect.rank:
         message = (
-            f"`{node.id}` has effect `{node.effect.value}`, and the node that lays it, `{planner.id}`, has only "
+            f"`{asked.node}` has effect `{asked.effect.value}`, and the node that lays it, `{planner.id}`, has only "
             f"`{planner.effect.value}`"
         )
         yield Fault(pointer=at, code="too_mighty", message=message)
-    secrets = frozenset(node.references.secrets) - frozenset(planner.references.secrets)
+    secrets = asked.secrets - planner.references.secrets
     if secrets:
         listed = ", ".join(f"`{secret}`" for secret in sorted(secrets))
-        message = f"`{node.id}` reads the secret {listed}, which the node that lays it doesn't read"
+        message = f"`{asked.node}` reads the secret {listed}, which the node that lays it doesn't read"
         yield Fault(pointer=f"{at}/params", code="too_mighty", message=message)
-
-
-def _too_free(
-    written: NodeDocument,
-    node: NodeDefinition,
-    planner: NodeDefinition,
-    usable: Mapping[str, ClassDeclaration],
-) -> Iterator[Fault]:
-    """A planning node in a plan asks, in so many words, for more than the plan itself may."""
-    at = join_pointer("/nodes", node.id)
-    for place, name in enumerate(written.may_use or ()):
-        if find_class(name, usable) is None:
-            message = f"plans of `{node.id}` may not use `{name}`: the plan that it stands in may not"
-            yield Fault(pointer=join_pointer(f"{at}/may_use", place), code="too_mighty", message=message)
-    if written.max_nodes is not None and written.max_nodes > planner.max_nodes:
+    if asked.max_nodes is not None and asked.max_nodes > planner.max_nodes:
         message = f"plans in plans of `{planner.id}` have at most {planner.max_nodes:,} nodes"
         yield Fault(pointer=f"{at}/max_nodes", code="too_mighty", message=message)
 
