@@ -266,12 +266,9 @@ def _check_plan(event: GraphExtended, at: str) -> None:
         block = compile_block(event.path, event.plan.record)
     except Exception as error:  # noqa: BLE001 -- what a stranger's file holds may be anything
         raise InvalidRunFile(f"{at} lays a plan that can't be: {str(error)[:300]}") from None
-    ids = [local_id(node) for node in block.nodes]
-    if (
-        ids != event.plan.nodes
-        or event.plan.start_at not in ids
-        or event.plan.output is (block.output is None)
-    ):
+    plan, ids = event.plan, [local_id(node) for node in block.nodes]
+    same = ids == plan.nodes and plan.start_at == local_id(block.graph.start)
+    if not same or plan.start_at not in ids or plan.output is (block.output is None):
         raise InvalidRunFile(f"{at} lays another plan than it says")
 
 

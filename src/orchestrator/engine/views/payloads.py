@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.kernel.values import Payload
+from orchestrator.kernel.values import NOTHING, Payload
 from orchestrator.model.plain import is_array, is_dict
 
 PAYLOAD_FIELDS: Mapping[str, tuple[str, ...]] = {
@@ -70,6 +70,8 @@ def without_payloads(view: Mapping[str, Any]) -> dict[str, Any]:
         plain["handover"] = {**plain["handover"], "input": None}
     if kind == "items_started":
         plain["chunks"] = []
+    if kind == "graph_extended" and is_dict(plain.get("plan")):
+        plain["plan"] = {**plain["plan"], "record": NOTHING}
     return plain
 
 
