@@ -5,12 +5,9 @@ CPU time is compared, as for loops. Both ends are means over a thousand items, s
     python benchmarks/each.py --items 100000
 """
 
-import argparse
-import json
 import resource
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import harness
 
@@ -30,7 +27,7 @@ class Marks:
 
     def __init__(self) -> None:
         self.done = 0
-        self.cpu: list[float] = [time.process_time()]
+        self.cpu: list[float] = []
         self.mib: list[float] = [resident_mib()]
         self.snapshot_bytes = 0
 
@@ -54,15 +51,8 @@ async def measure(url: str, *, items: int) -> dict[str, float]:
     """CPU microseconds of an item among the first hundred and among the last."""
     workflows = {"warm": each(300), "each": each(items)}
     async with harness.engine_with_worker(url, workflows) as engine:
-        ends = harness.Ends(1)
-        engine.observers.append(ends)
-        await ends.slots.acquire()
-        await harness.start(engine, "run_warm", "warm")
-        await ends.slots.acquire()
-        marks = Marks()
-        engine.observers.append(marks)
-        await harness.start(engine, "run_each", "each")
-        await ends.slots.acquire()
+        ends, marks = harness.Ends(1), Marks()
+        await harness.warm_then(engine, ends, warm="warm", measured="each", seen=marks)
     ends.check(runs=2, tasks=items + 304)
     spent = [after - before for before, after in zip(marks.cpu, marks.cpu[1:], strict=False)]
     return {
@@ -74,21 +64,5 @@ async def measure(url: str, *, items: int) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    """One measurement, as a line of JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--store", choices=["sqlite", "memory"], default="sqlite")
-    parser.add_argument("--items", type=int, default=100_000)
-    parser.add_argument("--folder", type=Path)
-    args = parser.parse_args()
-
-    async def work(url: str) -> dict[str, float]:
-        return await measure(url, items=args.items)
-
-    print(json.dumps(harness.run(work, kind=args.store, folder=args.folder)))
-
-
 if __name__ == "__main__":
-    main()
+    harness.main(measure, about=__doc__, items=100_000)

@@ -1,7 +1,9 @@
 """An engine with a worker on a store of its own, as `orchestrator worker` runs it; and what counts its ended runs."""
 
+import argparse
 import asyncio
 import contextlib
+import json
 import logging
 import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
@@ -15,7 +17,7 @@ from orchestrator.bootstrap import open_store
 from orchestrator.cli.processes import run_loop
 from orchestrator.engine.attempts.worker import Worker
 from orchestrator.engine.config import EngineConfig
-from orchestrator.engine.engine import Engine
+from orchestrator.engine.engine import Engine, Observer
 from orchestrator.engine.runs.definitions import VersionRecord, encode_record
 from orchestrator.engine.runs.preparation import prepare_start
 from orchestrator.kernel.events import Event
@@ -204,3 +206,31 @@ def run(measure: Callable[[str], Awaitable[T]], *, kind: str, folder: Path | Non
 
     with store_url(kind, folder) as url:
         return run_loop(work(url))
+
+
+async def warm_then(engine: Engine, ends: Ends, *, warm: str, measured: str, seen: Observer) -> None:
+    """A run of the small workflow, then one of the large, whose commits `seen` hears of."""
+    engine.observers.append(ends)
+    await ends.slots.acquire()
+    await start(engine, f"run_{warm}", warm)
+    await ends.slots.acquire()
+    engine.observers.append(seen)
+    await start(engine, f"run_{measured}", measured)
+    await ends.slots.acquire()
+
+
+def main(measure: Callable[..., Awaitable[Mapping[str, Any]]], *, about: str | None, **sizes: int) -> None:
+    """One measurement from the command line, as a line of JSON. `sizes` are options, and arguments of `measure`."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--store", choices=["sqlite", "memory"], default="sqlite")
+    parser.add_argument(
+        "--folder", type=Path, help="where the file is made (default: the system's temporary one)"
+    )
+    for name, size in sizes.items():
+        parser.add_argument(f"--{name}", type=int, default=size)
+    args = parser.parse_args()
+
+    async def work(url: str) -> Mapping[str, Any]:
+        return await measure(url, **{name: getattr(args, name) for name in sizes})
+
+    print(json.dumps(run(work, kind=args.store, folder=args.folder)))

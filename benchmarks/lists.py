@@ -5,10 +5,7 @@ The runs are written by the store's own `commit`, and asked for as the API asks:
     python benchmarks/lists.py --runs 100000
 """
 
-import argparse
-import json
 import time
-from pathlib import Path
 from typing import Any
 
 import harness
@@ -160,20 +157,5 @@ async def measure(url: str, *, runs: int) -> dict[str, Any]:
     return {"runs": runs, "milliseconds": slowest[worst], "worst": worst, "slowest": slowest}
 
 
-def main() -> None:
-    """One measurement, as a line of JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--runs", type=int, default=100_000)
-    parser.add_argument("--folder", type=Path)
-    args = parser.parse_args()
-
-    async def work(url: str) -> dict[str, Any]:
-        return await measure(url, runs=args.runs)
-
-    print(json.dumps(harness.run(work, kind="sqlite", folder=args.folder)))
-
-
 if __name__ == "__main__":
-    main()
+    harness.main(measure, about=__doc__, runs=100_000)

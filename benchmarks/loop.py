@@ -5,11 +5,8 @@ CPU time is compared: a neighbour on the machine slows what it meets, and a loop
     python benchmarks/loop.py --tasks 10000
 """
 
-import argparse
-import json
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import harness
 
@@ -22,7 +19,7 @@ class Marks:
 
     def __init__(self) -> None:
         self.done = 0
-        self.cpu: list[float] = [time.process_time()]
+        self.cpu: list[float] = []
 
     def __call__(self, state: RunState, events: Sequence[Event]) -> None:
         self.done += sum(isinstance(event, TaskCompleted) for event in events)
@@ -40,35 +37,12 @@ async def measure(url: str, *, tasks: int) -> dict[str, float]:
     """CPU microseconds of a task among the first hundred and among the last."""
     workflows = {"warm": loop(200), "loop": loop(tasks // 2)}
     async with harness.engine_with_worker(url, workflows) as engine:
-        ends = harness.Ends(1)
-        engine.observers.append(ends)
-        await ends.slots.acquire()
-        await harness.start(engine, "run_warm", "warm")
-        await ends.slots.acquire()
-        marks = Marks()
-        engine.observers.append(marks)
-        await harness.start(engine, "run_loop", "loop")
-        await ends.slots.acquire()
+        ends, marks = harness.Ends(1), Marks()
+        await harness.warm_then(engine, ends, warm="warm", measured="loop", seen=marks)
     ends.check(runs=2, tasks=2 * (tasks // 2) + 402)
     spent = [after - before for before, after in zip(marks.cpu, marks.cpu[1:], strict=False)]
     return {"tasks": tasks, "first_us": spent[0] * 1e4, "last_us": spent[-1] * 1e4}
 
 
-def main() -> None:
-    """One measurement, as a line of JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--store", choices=["sqlite", "memory"], default="sqlite")
-    parser.add_argument("--tasks", type=int, default=10_000)
-    parser.add_argument("--folder", type=Path)
-    args = parser.parse_args()
-
-    async def work(url: str) -> dict[str, float]:
-        return await measure(url, tasks=args.tasks)
-
-    print(json.dumps(harness.run(work, kind=args.store, folder=args.folder)))
-
-
 if __name__ == "__main__":
-    main()
+    harness.main(measure, about=__doc__, tasks=10_000)

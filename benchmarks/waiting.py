@@ -5,10 +5,8 @@ The engine keeps the actors of the runs it touched last; older ones are read fro
     python benchmarks/waiting.py --runs 10000
 """
 
-import argparse
 import asyncio
 import gc
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -67,20 +65,5 @@ async def measure(url: str, *, runs: int) -> dict[str, float]:
     return {"runs": runs, "bytes_per_run": grown / runs, "mib": grown / 2**20, "idle_mib": before / 2**20}
 
 
-def main() -> None:
-    """One measurement, as a line of JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--runs", type=int, default=10_000)
-    parser.add_argument("--folder", type=Path)
-    args = parser.parse_args()
-
-    async def work(url: str) -> dict[str, float]:
-        return await measure(url, runs=args.runs)
-
-    print(json.dumps(harness.run(work, kind="sqlite", folder=args.folder)))
-
-
 if __name__ == "__main__":
-    main()
+    harness.main(measure, about=__doc__, runs=10_000)

@@ -3,11 +3,10 @@
 python benchmarks/wide.py --tasks 1000
 """
 
-import argparse
-from pathlib import Path
+from dataclasses import asdict
 
 import harness
-from measure import Sample, Stopwatch
+from measure import Stopwatch
 
 BRANCHES_MAX = 9_997
 """A document has 10,000 nodes at most; the start, the join and the end are nodes too."""
@@ -24,7 +23,7 @@ def fan(branches: int) -> harness.Nodes:
     }
 
 
-async def measure(url: str, *, tasks: int) -> Sample:
+async def measure(url: str, *, tasks: int) -> dict[str, float]:
     """One run, from its start to its end; the worker has run a small one before."""
     branches = min(tasks, BRANCHES_MAX)
     workflows = {"small": fan(10), "wide": fan(branches)}
@@ -39,24 +38,8 @@ async def measure(url: str, *, tasks: int) -> Sample:
         await ends.slots.acquire()
         sample = watch.sample(branches)
     ends.check(runs=2, tasks=branches + 14)
-    return sample
-
-
-def main() -> None:
-    """One measurement, as a line of JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--store", choices=["sqlite", "memory"], default="sqlite")
-    parser.add_argument("--tasks", type=int, default=1_000)
-    parser.add_argument("--folder", type=Path)
-    args = parser.parse_args()
-
-    async def work(url: str) -> Sample:
-        return await measure(url, tasks=args.tasks)
-
-    print(harness.run(work, kind=args.store, folder=args.folder).to_json())
+    return asdict(sample)
 
 
 if __name__ == "__main__":
-    main()
+    harness.main(measure, about=__doc__, tasks=1_000)
