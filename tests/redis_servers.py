@@ -99,11 +99,13 @@ def redis_server(find_program: Callable[[str], str], *, options: Sequence[str]) 
 
 
 @contextlib.contextmanager
-def redis_cluster(find_program: Callable[[str], str], *, masters: int = 3) -> Generator[list[RedisServer]]:
+def redis_cluster(
+    find_program: Callable[[str], str], *, masters: int = 3, sync: str = "everysec"
+) -> Generator[list[RedisServer]]:
     """A running cluster of masters; all slots are served."""
     program, cli = find_program("redis-server"), find_program("redis-cli")
     folder = Path(tempfile.mkdtemp(prefix="redis-cluster-"))
-    options = (*durable("everysec"), "--cluster-enabled", "yes", "--cluster-node-timeout", "3000")
+    options = (*durable(sync), "--cluster-enabled", "yes", "--cluster-node-timeout", "3000")
     nodes = [
         RedisServer(program, folder / str(number), port=_cluster_port(), options=options)
         for number in range(masters)

@@ -398,3 +398,38 @@ async def test_what_a_dead_process_left_at_the_accounts_is_repaired(
             claims = {claim.run_id: claim for claim in await harness.claim()}
             again = Granted(run_id="other", path="a", epoch=claims["other"].epoch)
             assert await harness.store.acquire("w1", again, [limit]) is Acquired.GRANTED
+
+
+# --- power loss ---------------------------------------------------------------------------------------------------
+
+
+async def test_after_a_power_cut_everything_that_was_synced_is_there(
+    find_program: Callable[[str], str],
+) -> None:
+    """The append-only file is cut to where it was at the last acknowledged commit, and its last record torn."""
+    with redis_server(find_program, options=durable("always")) as server:
+        seqs: dict[str, int] = {}
+        for cut in range(5):
+            async with opened(server.url) as harness:
+                for run_id, seq in seqs.items():
+                    assert await harness.seq(run_id) == seq
+                    assert len(await harness.store.read_journal(run_id)) == seq
+                    await harness.store.load(run_id)
+                for number in range(8):
+                    run_id = f"run{cut}-{number}"
+                    await harness.commit(run_id, events=[b"1"])
+                    answer = await harness.commit(run_id, expected=1, events=[b"2", b"3"])
+                    seqs[run_id] = answer.seq
+                (log,) = (server.folder / "appendonlydir").glob("*.incr.aof")
+                synced = log.stat().st_size
+                late = harness.change(f"late{cut}", events=[b"x" * 5_000])
+                await harness.send(late)
+                server.kill()
+            with log.open("r+b") as handle:
+                handle.truncate(synced + 1_000 * (cut + 1))
+            server.start()
+        async with opened(server.url) as harness:
+            for run_id, seq in seqs.items():
+                assert await harness.seq(run_id) == seq
+            late_run = await harness.store.load("late4")
+            assert late_run is None or len(late_run.events) == late_run.seq

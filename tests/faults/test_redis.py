@@ -25,7 +25,7 @@ from tests.faults.processes import (
     tell,
     wait_until,
 )
-from tests.redis_servers import RedisServer, durable, redis_server
+from tests.redis_servers import RedisServer, durable, redis_cluster, redis_server
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -84,6 +84,10 @@ def check_runs(found: Server, runs: list[str]) -> None:
             assert completed == Counter(PATHS)
 
 
+def _workers(client: httpx2.Client) -> int:
+    return len(client.get("/system").json()["workers"])
+
+
 def _over(client: httpx2.Client, run: str) -> dict[str, Any] | None:
     found = run_of(client, run)
     return found if found["status"] in TERMINAL else None
@@ -96,6 +100,7 @@ def test_kill_9_of_one_of_two_workers_on_redis(tmp_path: Path, redis: RedisServe
     ):
         with found.client() as client:
             save(client, CHAIN)
+            wait_until(lambda: _workers(client) == 2, "two workers are there", log=found)
             runs = [start(client, "chain") for _ in range(30)]
             wait_until(lambda: found.ledger.exists(), "work has begun", log=found)
         time.sleep(0.3)
@@ -199,3 +204,31 @@ def test_a_redis_that_throws_data_away_is_refused(tmp_path: Path, find_program: 
         process = spawn(["dev", "--port", "0"], folder=tmp_path, store=tmp_path / "no", **on(redis))
         assert process.wait(timeout=60) == 6
         assert "allkeys-lru" in (tmp_path / "server.log").read_text()
+
+
+def test_a_cluster_serves_runs_while_a_worker_and_a_master_are_killed(
+    tmp_path: Path, find_program: Callable[[str], str]
+) -> None:
+    with redis_cluster(find_program, sync="always") as nodes:
+        environment = {**LEASE, "ORCHESTRATOR_STORE": nodes[0].url}
+        with (
+            server(
+                tmp_path, "serve", "--workers", "0", ready_means="/healthz", environment=environment
+            ) as found,
+            workers(tmp_path, nodes[1], 2) as family,
+        ):
+            with found.client() as client:
+                save(client, CHAIN)
+                wait_until(lambda: _workers(client) == 2, "two workers are there", log=found)
+                runs = [start(client, "chain") for _ in range(20)]
+            family[0].send_signal(signal.SIGKILL)
+            nodes[2].kill()
+            time.sleep(1.0)
+            nodes[2].start()
+            with found.client() as client:
+                until = time.monotonic() + 5.0
+                while time.monotonic() < until:
+                    runs += _start(client)
+                    time.sleep(0.1)
+            check_runs(found, runs)
+            tell(f"{len(runs)} runs on a cluster with a worker and a master killed, none lost")

@@ -27,6 +27,8 @@ CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 5.0
 """How long an answer may take: longer than any disk sync, shorter than a lease."""
 CONNECTIONS_MAX = 64
+TURN_SECONDS = 15.0
+"""How long a call may wait for one of them to be free: a burst of calls is no outage."""
 MOVES_FOLLOWED = 3
 
 Arg = bytes | str | int
@@ -118,7 +120,7 @@ class Link:
             retry=_never(),
             redis_connect_func=self._arrive,
             max_connections=CONNECTIONS_MAX,
-            timeout=ANSWER_SECONDS,
+            timeout=TURN_SECONDS,
         )
         self._client = driver.Redis(connection_pool=pool)
 
