@@ -7,9 +7,9 @@ outside transactions of the client: what must be atomic is one statement.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import psycopg
@@ -38,6 +38,7 @@ _SETTINGS = {
 }
 
 Row = tuple[Any, ...]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,3 +193,40 @@ class Pool:
         for connection in [*self._idle, *self._lent]:
             await connection.close()
         self._idle.clear()
+
+
+class Together(Generic[T]):
+    """Lets those who ask the same at the same time share one answer, which is never older than their question.
+
+    Who asks while the server is being asked waits for the next time, together with all who come until then. Starting a
+    hundred runs of one workflow then asks for its current version a few times.
+    """
+
+    def __init__(self) -> None:
+        self._next: dict[Hashable, asyncio.Task[T]] = {}
+        self._now: dict[Hashable, asyncio.Task[T]] = {}
+
+    async def ask(self, what: Hashable, read: Callable[[], Awaitable[T]]) -> T:
+        """What `read` gives, called after this call."""
+        task = self._next.get(what)
+        if task is None:
+            task = self._next[what] = asyncio.create_task(self._read(what, read))
+            task.add_done_callback(_look_at)
+        return await asyncio.shield(task)
+
+    async def _read(self, what: Hashable, read: Callable[[], Awaitable[T]]) -> T:
+        before = self._now.get(what)
+        if before is not None:
+            await asyncio.wait({before})
+        mine = self._now[what] = self._next.pop(what)
+        try:
+            return await read()
+        finally:
+            if self._now.get(what) is mine:
+                del self._now[what]
+
+
+def _look_at(task: asyncio.Task[Any]) -> None:
+    """An error of which everybody was cancelled who waited for it is no surprise."""
+    if not task.cancelled():
+        task.exception()

@@ -37,7 +37,7 @@ from orchestrator.stores.contract import (
     WorkflowVersion,
 )
 from orchestrator.stores.postgres import commits, feeds, health, keeping, migrations, queue, reads, workflows
-from orchestrator.stores.postgres.connections import Pool, Row, address_of, connect
+from orchestrator.stores.postgres.connections import Pool, Row, Together, address_of, connect
 from orchestrator.stores.postgres.failures import translate
 from orchestrator.stores.postgres.wakes import Wakes
 from orchestrator.stores.rules import check_batch, check_cached, check_limit, check_limits
@@ -64,6 +64,7 @@ class PostgresStore:
         self._pool = Pool(self._address)
         self._wakes: Wakes | None = None
         self._durability = Durability(keeps=Keeps.EVERYTHING)
+        self._versions: Together[WorkflowVersion | None] = Together()
         self._workers: set[str] = set()
         self._workflows: dict[str, str] = {}
         self._beat: psycopg.Connection[Row] | None = None
@@ -354,7 +355,11 @@ class PostgresStore:
         self, name: str, version: int | None = None, *, namespace: str = NAMESPACE, deleted: bool = False
     ) -> WorkflowVersion | None:
         """A version, by default the current one."""
-        return await workflows.get_version(self._open_pool(), name, version, namespace, deleted=deleted)
+        pool = self._open_pool()
+        return await self._versions.ask(
+            (name, version, namespace, deleted),
+            lambda: workflows.get_version(pool, name, version, namespace, deleted=deleted),
+        )
 
     async def list_versions(self, name: str, *, namespace: str = NAMESPACE) -> list[WorkflowVersion]:
         """All versions of a workflow that isn't deleted, newest first."""
