@@ -20,7 +20,7 @@ from typing import Any
 import idle
 import startup
 from measure import HERE, Sample, child, median, output_of
-from servers import REDIS_KINDS
+from servers import REDIS_KINDS, has_postgres
 
 SCRATCH = HERE.parent / "build" / "benchmarks"
 
@@ -117,6 +117,25 @@ def _chains(rounds: int, *, name: str, at_once: int, runs: int) -> Bar:
         at_least=True,
         detail=took.detail(),
     )
+
+
+def chains_postgres(rounds: int) -> list[Bar]:
+    """The same on a PostgreSQL server of its own for each round, which waits for the disk; so does its floor."""
+    if not has_postgres():
+        print("  PostgreSQL isn't installed (Debian: postgresql): its chains are skipped", file=sys.stderr)
+        return []
+    took = _rounds(rounds, at_once=100, runs=1_000, floor_tasks=20_000, store="postgres")
+    return [
+        Bar(
+            name="chains_postgres",
+            what="chains of 10 write tasks on PostgreSQL, 100 at a time",
+            value=median(took.ratios),
+            unit="of the floor",
+            limit=CHAINS_RATIO_MIN,
+            at_least=True,
+            detail=took.detail(),
+        )
+    ]
 
 
 def chains(rounds: int) -> list[Bar]:
@@ -399,6 +418,7 @@ BARS: dict[str, Callable[[int], Sequence[Bar]]] = {
     "chains": chains,
     "chains_many": chains_many,
     "redis": redis,
+    "chains_postgres": chains_postgres,
     "lone": lone,
     "pure": pure,
     "steps": steps,

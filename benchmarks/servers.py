@@ -56,12 +56,23 @@ def postgres_url(folder: Path) -> Generator[str]:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     from tests.postgres_servers import postgres_server
 
-    def find(name: str) -> str:
-        places = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
-        found = shutil.which(name) or (str(places[-1]) if places else None)
-        if found is None:
-            raise SystemExit(f"{name} is missing (Debian, Ubuntu: sudo apt-get install postgresql)")
-        return found
-
-    with postgres_server(find, within=folder) as server:
+    with postgres_server(_find, within=folder) as server:
         yield server.url()
+
+
+def has_postgres() -> bool:
+    """Whether PostgreSQL's server can be started here."""
+    return _place_of("initdb") is not None
+
+
+def _find(name: str) -> str:
+    found = _place_of(name)
+    if found is None:
+        raise SystemExit(f"{name} is missing (Debian, Ubuntu: sudo apt-get install postgresql)")
+    return found
+
+
+def _place_of(name: str) -> str | None:
+    """Debian keeps PostgreSQL's programs out of the path; the newest comes last."""
+    places = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    return shutil.which(name) or (str(places[-1]) if places else None)
