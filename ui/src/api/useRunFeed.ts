@@ -2,6 +2,7 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useEffect, useRef, useState } from "react";
 import { applyEvent, applyNotice, emptyFold, foldFrom, type RunFold } from "@/rules/fold";
+import { isTerminal } from "@/rules/status";
 import { api } from "./calls";
 import { runQuery } from "./queries";
 import { follow } from "./stream";
@@ -56,7 +57,12 @@ export function useRunFeed(id: string | null, run: Run | null): RunFeed {
     const long = first !== null && first.seq > WHOLE_MAX;
     const fold = foldFrom(long ? first.seq : 0);
     let unread = long ? first.seq : 0;
-    if (long) fold.startedAt = first.started_at ?? first.created_at;
+    if (long) {
+      fold.startedAt = first.started_at ?? first.created_at;
+      fold.finishedAt = first.finished_at;
+      fold.ended = isTerminal(first.status) ? first.status : null;
+      fold.error = first.error;
+    }
     let events: JournalEvent[] = [];
     let notices: FeedRow[] = [];
     let frame = 0;

@@ -167,12 +167,10 @@ export function thinLanes(segments: readonly Segment[]): Segment[][] {
   return rows.map((row) => row.bars);
 }
 
-function itemLaneWords(task: TaskState): string {
-  const { items } = task;
+function itemLaneWords({ items, status }: TaskState): string {
   if (!items) return "";
-  const took = task.startedAt && task.finishedAt ? duration(micros(task.finishedAt) - micros(task.startedAt)) : "";
-  const failed = items.failed > 0 ? `${items.failed.toLocaleString("en")} failed` : "";
-  return [`${itemsWords(items)} items`, failed, took].filter(Boolean).join(" · ");
+  const all = status === "completed" ? items.count.toLocaleString("en") : itemsWords(items);
+  return `${all} items${items.failed > 0 ? ` · ${items.failed.toLocaleString("en")} failed` : ""}`;
 }
 
 function advance(lane: Building, event: JournalEvent, at: number): void {

@@ -6,7 +6,7 @@ import { Icon, type IconName } from "@/design/icons";
 import { StatusIcon } from "@/design/status";
 import { useNow } from "@/design/useNow";
 import { type EdgeLook, middleCut, type NodeLook, STATUS_CLASS } from "@/rules/drawing";
-import { itemsDone, itemsWords } from "@/rules/fold";
+import { isOpen, itemsDone, itemsWords } from "@/rules/fold";
 import { type Density, type Direction, nameOf } from "@/rules/layout";
 import { taskLook } from "@/rules/status";
 import { clock, duration, micros } from "@/rules/time";
@@ -62,7 +62,7 @@ export const NodeCard = memo(function NodeCard({ data }: NodeProps<CardNode>) {
         title={round || node.id.length > 30 ? node.id : undefined}
       >
         {pill ? <PillBody data={data} round={round} /> : <CardBody data={data} />}
-        {items && look.status !== "completed" ? (
+        {items && task && isOpen(task.status) ? (
           <Progress done={itemsDone(items)} total={items.count} />
         ) : (
           task?.status === "running" && !pill && <Progress done={task.done} total={task.total} />
