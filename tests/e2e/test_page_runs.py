@@ -342,3 +342,39 @@ def test_what_a_node_laid_is_drawn_in_a_frame_of_its_own(page: Page, dev: Server
     choose_node(page, "research")
     expect(page.get_by_role("complementary")).to_contain_text("Laid 5 nodes into this run: 3 sources fit")
     assert not accessible(page)
+
+
+IN_YAML = """\
+# Why: the first one that was written by hand
+name: in yaml
+start_at: begin
+nodes:
+  begin: {class: StartNode, next_node: finish}
+  finish:
+    class: EndNode  # the end
+"""
+
+
+def test_yaml_is_shown_with_its_comments_turned_into_json_and_saved_as_yaml(page: Page, dev: Server) -> None:
+    yaml = {"Content-Type": "application/yaml"}
+    with dev.client() as client:
+        assert client.post("/workflows", content=IN_YAML.encode(), headers=yaml).status_code in (200, 201)
+    page.goto("/workflows/in%20yaml")
+    text = page.get_by_role("textbox", name="Workflow document, YAML")
+    expect(text).to_contain_text("# Why: the first one")
+    expect(card(page, "finish")).to_be_visible()
+    page.get_by_role("button", name="JSON", exact=True).click()
+    expect(page.get_by_role("textbox", name="Workflow document, JSON")).to_contain_text('"start_at": "begin"')
+    page.get_by_role("button", name="YAML", exact=True).click()
+    expect(text).to_contain_text("# the end")
+    assert not accessible(page)
+    changed = IN_YAML.replace("next_node: finish}", "next_node: finsh}")
+    text.fill(changed)
+    expect(page.locator(".diag.fault")).to_contain_text("finsh")
+    text.fill(IN_YAML.replace("class: StartNode", "class: StartNode, when: '{{ true }}'"))
+    page.get_by_role("button", name="Save as version 2").click()
+    expect(page.locator(".toast")).to_contain_text("Saved as version 2")
+    with dev.client() as client:
+        saved = client.get("/workflows/in%20yaml").json()
+    assert (saved["version"], saved["syntax"]) == (2, "yaml")
+    assert "# the end" in saved["text"]

@@ -176,6 +176,9 @@ class Validation(Answer):
     faults: list[Fault]
     hints: list[Fault]
     graph: Graph | None = Field(description="Drawn as far as it can be; null if there is no saying.")
+    document: dict[str, Any] | None = Field(
+        None, description="Of YAML: what it means, if that is an object at all."
+    )
 
 
 class WorkflowVersion(Answer):

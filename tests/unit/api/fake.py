@@ -69,7 +69,7 @@ class FakeService:
 
     async def validate_workflow(self, text: bytes, *, syntax: str) -> dict[str, Any]:
         self._note("validate_workflow", text=text, syntax=syntax)
-        return {"valid": True, "faults": [], "hints": [], "graph": None}
+        return {"valid": True, "faults": [], "hints": [], "graph": None, "document": None}
 
     async def list_workflows(self, **asked: Any) -> dict[str, Any]:
         self._note("list_workflows", **asked)

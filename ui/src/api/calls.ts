@@ -1,4 +1,5 @@
 /** Every call that the page makes, on the generated client. */
+import { syntaxOf } from "@/rules/yaml";
 import { answer } from "./client";
 import * as sdk from "./generated";
 import type {
@@ -41,7 +42,11 @@ export type ForkAsked = {
 };
 
 /** The document goes out as it was typed: the server keeps the text. */
-const asTyped = (text: string) => ({ body: text as never, bodySerializer: (body: unknown) => body as string });
+const asTyped = (text: string) => ({
+  body: text as never,
+  bodySerializer: (body: unknown) => body as string,
+  ...(syntaxOf(text) === "yaml" && { headers: { "Content-Type": "application/yaml" } }),
+});
 const keyed = (idempotencyKey: string) => ({ headers: { "Idempotency-Key": idempotencyKey } });
 /** The generated answers say `unknown` for values; they came as JSON, so they are JSON. */
 const json = <T>(call: Parameters<typeof answer<unknown>>[0]): Promise<T> => answer(call) as Promise<T>;

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from orchestrator.engine.runs.definitions import VersionRecord, encode_record, pinned
 from orchestrator.engine.views.runs import View, fault_view
@@ -14,6 +14,7 @@ from orchestrator.model.document import WorkflowDocument
 from orchestrator.model.limits import DEFAULT_LIMITS
 from orchestrator.model.meaning import meaning_hash
 from orchestrator.model.nearest import Nearest
+from orchestrator.model.plain import is_dict
 from orchestrator.model.reading import Syntax, read_source
 from orchestrator.model.shape import read_shape
 
@@ -70,10 +71,11 @@ def validate(text: bytes, known: dict[str, ClassDeclaration], *, syntax: Syntax 
     except DefinitionError as error:
         return _validation(error.faults, (), None)
     written = source.document
+    meant = written if source.syntax == "yaml" else None
     report = check(written, known)
     faults, hints = source.located(report.faults), source.located(report.hints)
     if report.definition is not None:
-        return _validation(faults, hints, graph_view(report.definition))
+        return _validation(faults, hints, graph_view(report.definition), meant)
     sketched: View | None = None
     shape = read_shape(written, limits=DEFAULT_LIMITS, nearest=Nearest())
     if shape.document is not None and shape.document.nodes:
@@ -81,15 +83,18 @@ def validate(text: bytes, known: dict[str, ClassDeclaration], *, syntax: Syntax 
             sketched = sketch_view(shape.document, known)
         except LimitExceeded:
             sketched = None  # too large to be drawn; the report says so as a fault
-    return _validation(faults, hints, sketched)
+    return _validation(faults, hints, sketched, meant)
 
 
-def _validation(faults: tuple[Fault, ...], hints: tuple[Fault, ...], graph: View | None) -> View:
+def _validation(
+    faults: tuple[Fault, ...], hints: tuple[Fault, ...], graph: View | None, document: Any = None
+) -> View:
     return {
         "valid": not faults,
         "faults": [fault_view(fault) for fault in faults],
         "hints": [fault_view(hint) for hint in hints],
         "graph": graph,
+        "document": document if is_dict(document) else None,
     }
 
 

@@ -2259,6 +2259,14 @@ export type Validation = {
      * Drawn as far as it can be; null if there is no saying.
      */
     graph: Graph | null;
+    /**
+     * Document
+     *
+     * Of YAML: what it means, if that is an object at all.
+     */
+    document?: {
+        [key: string]: unknown;
+    } | null;
 };
 
 /**

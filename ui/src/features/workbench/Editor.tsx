@@ -20,7 +20,7 @@ import {
 import { json } from "@codemirror/lang-json";
 import { bracketMatching, indentUnit, syntaxHighlighting } from "@codemirror/language";
 import { highlightSelectionMatches, searchKeymap } from "@codemirror/search";
-import { EditorState, type Extension } from "@codemirror/state";
+import { Compartment, EditorState, type Extension } from "@codemirror/state";
 import {
   Decoration,
   drawSelection,
@@ -34,7 +34,9 @@ import {
 } from "@codemirror/view";
 import { type Ref, useEffect, useImperativeHandle, useRef } from "react";
 import { codeColours } from "@/design/codeColours";
+import { yamlLanguage } from "@/design/yamlLanguage";
 import { complete, hoverAt, type Known, type Problem } from "@/rules/document";
+import type { Syntax } from "@/rules/yaml";
 import { problemsExtension, showProblems } from "./problems";
 import "./editor.css";
 
@@ -47,6 +49,7 @@ export type EditorHandle = {
 
 type Props = {
   initial: string;
+  syntax: Syntax;
   known: Known;
   problems: readonly Problem[];
   onChange: (text: string) => void;
@@ -133,7 +136,19 @@ function hover(known: () => Known): Extension {
   });
 }
 
-export default function Editor({ initial, known, problems, onChange, onHistory, handle }: Props) {
+/** What depends on how the document is written. */
+const language = new Compartment();
+const inSyntax = (syntax: Syntax, now: () => Known): Extension =>
+  syntax === "yaml"
+    ? [yamlLanguage, EditorView.contentAttributes.of({ "aria-label": "Workflow document, YAML" })]
+    : [
+        json(),
+        autocompletion({ override: [completions(now)], icons: false, activateOnTyping: true }),
+        hover(now),
+        EditorView.contentAttributes.of({ "aria-label": "Workflow document, JSON" }),
+      ];
+
+export default function Editor({ initial, syntax, known, problems, onChange, onHistory, handle }: Props) {
   const host = useRef<HTMLDivElement>(null);
   const view = useRef<EditorView | null>(null);
   const latest = useRef({ known, onChange, onHistory });
@@ -155,15 +170,12 @@ export default function Editor({ initial, known, problems, onChange, onHistory, 
           highlightSelectionMatches(),
           indentUnit.of("  "),
           EditorState.tabSize.of(2),
-          json(),
+          language.of(inSyntax(syntax, now)),
           syntaxHighlighting(codeColours),
           markExpressions,
-          autocompletion({ override: [completions(now)], icons: false, activateOnTyping: true }),
-          hover(now),
           problemsExtension(),
           keymap.of([...closeBracketsKeymap, ...defaultKeymap, ...searchKeymap, ...historyKeymap, indentWithTab]),
           EditorView.contentAttributes.of({
-            "aria-label": "Workflow document, JSON",
             spellcheck: "false",
             tabindex: "0",
           }),
@@ -179,6 +191,9 @@ export default function Editor({ initial, known, problems, onChange, onHistory, 
     view.current = editor;
     return () => editor.destroy();
   }, []);
+  useEffect(() => {
+    view.current?.dispatch({ effects: language.reconfigure(inSyntax(syntax, () => latest.current.known)) });
+  }, [syntax]);
   useEffect(() => {
     view.current?.dispatch({ effects: showProblems.of(problems) });
   }, [problems]);

@@ -25,6 +25,7 @@ import { changes } from "@/rules/diff";
 import { formatted, type Known, pointerPath } from "@/rules/document";
 import { isTerminal, shortId } from "@/rules/status";
 import { clock, micros, moment, stopwatch } from "@/rules/time";
+import { type Syntax, syntaxOf, toYaml } from "@/rules/yaml";
 import type { EditorHandle } from "./Editor";
 import { RunDialog } from "./RunDialog";
 import { TryOther } from "./TryOther";
@@ -108,14 +109,9 @@ function readObject(text: string): JsonObject | null {
   }
 }
 
-/** The editor speaks JSON: what was saved as YAML is shown as the JSON that it means. */
-function editable(workflow: Workflow): string {
-  return workflow.syntax === "yaml" ? `${JSON.stringify(workflow.document, null, 2)}\n` : workflow.text;
-}
-
 function Workbench({ name, workflow }: { name: string; workflow: Workflow | null }) {
   const { search, set } = useWorkbenchSearch();
-  const saved = workflow === null ? START : editable(workflow);
+  const saved = workflow === null ? START : workflow.text;
   const version = workflow?.version ?? 0;
   const draft = useDraft(name, saved, version);
   const checked = useValidation(draft.text);
@@ -157,11 +153,21 @@ function Workbench({ name, workflow }: { name: string; workflow: Workflow | null
       ),
     [checked.problems],
   );
+  const syntax = syntaxOf(draft.text);
+  const meant = syntax === "yaml" && checked.text === draft.text ? checked.document : null;
+  /** The same document in the other way of writing; null while its text can't be read. */
+  const rewritten = (to: Syntax): string | null => {
+    // As it was saved, comments and all, if nothing was changed but the way of writing.
+    if (workflow?.syntax === to && count === 0) return workflow.text;
+    const value = meant ?? readObject(draft.text);
+    if (!value) return null;
+    return to === "yaml" ? toYaml(value) : `${JSON.stringify(value, null, 2)}\n`;
+  };
   const count = useMemo(() => {
     if (!workflow) return 0;
-    const now = readObject(draft.text);
+    const now = meant ?? readObject(draft.text);
     return now ? changes(workflow.document, now).length : null;
-  }, [workflow, draft.text]);
+  }, [workflow, draft.text, meant]);
   // What means the same makes no version, so none is offered.
   const unsaved = !workflow || (draft.dirty && count !== 0);
   const save = useSave({ name, draft, checked, onSaved: () => setShown("draft") });
@@ -214,12 +220,31 @@ function Workbench({ name, workflow }: { name: string; workflow: Workflow | null
         <section className="ed" style={{ width: size }} aria-label="Document">
           {handle("Width of the editor")}
           <div className="edh">
-            <span className="m ed-title">JSON</span>
+            <fieldset className="seg ed-syntax">
+              <legend className="hidden-text">How the document is written</legend>
+              {(["json", "yaml"] as const).map((one) => {
+                const text = one === syntax ? null : rewritten(one);
+                return (
+                  <button
+                    type="button"
+                    key={one}
+                    className={one === syntax ? "on" : ""}
+                    aria-pressed={one === syntax}
+                    disabled={one !== syntax && text === null}
+                    title={one !== syntax && text === null ? "The text can't be read as it is" : undefined}
+                    onClick={() => text !== null && editor.current?.replaceAll(text)}
+                  >
+                    {one.toUpperCase()}
+                  </button>
+                );
+              })}
+            </fieldset>
             <span className="sp" />
             <ProblemCount checked={checked} onGo={(offset) => editor.current?.goTo(offset)} />
             <button
               type="button"
               className="btn ghost xs"
+              hidden={syntax === "yaml"}
               disabled={checked.faults > 0 && checked.problems.some((one) => one.code === "invalid_json")}
               onClick={() => editor.current?.replaceAll(formatted(draft.text))}
             >
@@ -247,6 +272,7 @@ function Workbench({ name, workflow }: { name: string; workflow: Workflow | null
           <Suspense fallback={<pre className="code waiting">{draft.text}</pre>}>
             <Editor
               initial={draft.text}
+              syntax={syntax}
               known={known}
               problems={checked.problems}
               onChange={draft.change}
