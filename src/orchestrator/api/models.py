@@ -759,6 +759,9 @@ class StartRun(RequestBody):
     version: int | None = Field(
         None, ge=1, le=2**31 - 1, description="Which version; the current one if left out."
     )
+    priority: int = Field(
+        0, ge=-100, le=100, description="Added to its nodes' priorities (together -100 to 100): higher first."
+    )
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"input": {"user_type": "standard"}, "labels": {"team": "growth"}}]}

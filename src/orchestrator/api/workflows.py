@@ -150,6 +150,7 @@ async def start_run(request: Request, name: WorkflowName, idempotency_key: Idemp
         input=asked.input,
         labels=asked.labels,
         version=asked.version,
+        priority=asked.priority,
         idempotency_key=idempotency_key,
     )
     return JSONAnswer(run, 201 if created else 200)

@@ -204,6 +204,9 @@ def run(
         bool, typer.Option("--keep", help="Keep them in the store of the settings, where `dev` shows them.")
     ] = False,
     nodes: Nodes = None,
+    priority: Annotated[
+        int, typer.Option("--priority", min=-100, max=100, help="Of the run, added to its nodes'.")
+    ] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
     config: Config = None,
     as_json: Json = False,
@@ -228,6 +231,7 @@ def run(
             syntax=syntax_of(file),
             given=value,
             labels=labels,
+            priority=priority,
             quiet=quiet,
             as_json=as_json,
         )

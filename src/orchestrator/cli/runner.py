@@ -28,6 +28,7 @@ def run(
     syntax: Syntax,
     given: Any,
     labels: Mapping[str, str],
+    priority: int,
     quiet: bool,
     as_json: bool,
 ) -> Exit:
@@ -41,7 +42,16 @@ def run(
     log.configure(settings)
     quickly.loaded()
     settings = settings.model_copy(update={"queues": queues_of(document, settings.queues, syntax=syntax)})
-    work = _run(document, settings, syntax=syntax, given=given, labels=labels, quiet=quiet, as_json=as_json)
+    work = _run(
+        document,
+        settings,
+        syntax=syntax,
+        given=given,
+        labels=labels,
+        priority=priority,
+        quiet=quiet,
+        as_json=as_json,
+    )
     return run_to_end(work, asyncio.new_event_loop())
 
 
@@ -70,13 +80,14 @@ async def _run(
     syntax: Syntax,
     given: Any,
     labels: Mapping[str, str],
+    priority: int,
     quiet: bool,
     as_json: bool,
 ) -> Exit:
     async with running(settings, worker=True) as service:
         saved = await service.save_workflow(document, syntax=syntax)
         started, _ = await service.start_run(
-            saved["name"], input=given, labels=labels, version=saved["version"]
+            saved["name"], input=given, labels=labels, version=saved["version"], priority=priority
         )
         run_id: str = started["id"]
         progress = Silent() if quiet else Progress(sys.stderr)

@@ -290,6 +290,7 @@ def _run_started(state: RunState, event: RunStarted) -> None:
     state.rules, state.format = event.rules, event.format
     state.request, state.parent, state.depth = event.request, event.parent, event.depth
     state.labels, state.imported = event.labels, event.imported
+    state.priority = event.priority
     if event.input is not None:
         state.input = event.input
     state.created_at = event.at

@@ -31,6 +31,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 class StartRun(Command, frozen=True):
     """Begin a run. Allowed only on an empty journal. `request` tells a repeat from another request.
 
+    `priority` is added to its nodes'.
+
     A run that `continues` another takes over the `signals` that nobody took there.
     """
 
@@ -43,6 +45,7 @@ class StartRun(Command, frozen=True):
     variables: dict[str, Payload] = {}
     parent: Parent | None = None
     depth: int = 0
+    priority: int = 0
     request: str = ""
     continues: Predecessor | None = None
     signals: tuple[Signalled, ...] = ()

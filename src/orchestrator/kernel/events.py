@@ -83,6 +83,7 @@ class RunStarted(Event):
     variables: dict[str, Payload] = {}
     parent: Parent | None = None
     depth: int = 0
+    priority: int = 0
     request: str = ""
     forked_from: ForkOrigin | None = None
     continues: Predecessor | None = None

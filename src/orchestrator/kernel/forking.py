@@ -48,6 +48,7 @@ def fork_run(turn: Turn, command: ForkRun) -> None:
             namespace=state.namespace,
             input=command.input,
             labels=state.labels,
+            priority=state.priority,
             variables=command.variables,
             request=command.request,
             forked_from=ForkOrigin(run=command.parent_run, seq=command.seq),

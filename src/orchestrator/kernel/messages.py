@@ -20,6 +20,7 @@ class StartChild(Message, tag="start_child", frozen=True):
     namespace: str = "default"
     version: int | None = None
     input: Payload | None = None
+    priority: int = 0
 
 
 class CancelChild(Message, tag="cancel_child", frozen=True):

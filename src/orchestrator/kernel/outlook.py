@@ -240,6 +240,7 @@ def _child_start(state: RunState, path: str, wait: Wait) -> StartChild | None:
         namespace=state.namespace,
         parent=Parent(run=state.run_id, path=path, step=wait.step),
         depth=state.depth + 1,
+        priority=state.priority,
     )
 
 

@@ -51,6 +51,7 @@ def start_run(turn: Turn, command: StartRun) -> None:
             variables=command.variables,
             parent=command.parent,
             depth=command.depth,
+            priority=command.priority,
             request=command.request,
             continues=command.continues,
         )

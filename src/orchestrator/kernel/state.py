@@ -274,6 +274,7 @@ class RunState(Mutable):
     labels: dict[str, str] = {}
     parent: Parent | None = None
     depth: int = 0
+    priority: int = 0
     request: str = ""
     forked_from: ForkOrigin | None = None
     imported: Imported | None = None

@@ -49,6 +49,7 @@ NodeId = Annotated[
 Targets = NodeId | list[NodeId]
 
 JOIN_COUNT_MAX = 1_000_000
+PRIORITY_MAX = limits.PRIORITY_MAX
 JoinCount = Annotated[int, Field(ge=1, le=JOIN_COUNT_MAX)]
 
 
@@ -278,7 +279,12 @@ class NodeDocument(_Document):
     queue: NodeId | None = Field(
         None, description="The queue that its tasks wait in, for workers that serve it (default `default`)."
     )
-    priority: int = Field(0, ge=-100, le=100, description="Within its queue: higher first, -100 to 100.")
+    priority: int = Field(
+        0,
+        ge=-PRIORITY_MAX,
+        le=PRIORITY_MAX,
+        description="Within its queue: higher first, -100 to 100.",
+    )
 
 
 class PositionDocument(_Document):

@@ -346,7 +346,8 @@ class Worker:
         if row is None:
             return
         delay = max(1_000, row.due_us - self.now_us())
-        rows = [enqueue_of(row, state.tasks.get(row.path), definition, delay_us=delay)]
+        task = state.tasks.get(row.path)
+        rows = [enqueue_of(row, task, definition, delay_us=delay, priority=state.priority)]
         await self.engine.committer.commit(self._bare_commit(claim.run_id, claim.namespace, rows=rows))
 
     def _bare_commit(

@@ -526,7 +526,9 @@ class RunActor:
                 if leasable > 0 and due == 0 and task is not None and worker is not None:
                     leased = worker.takes(definition.nodes[task.node])
                     leasable -= leased
-                rows.append(enqueue_of(row, task, definition, delay_us=due, leased=leased))
+                rows.append(
+                    enqueue_of(row, task, definition, delay_us=due, leased=leased, priority=state.priority)
+                )
         for message in work.messages:
             payload = encode_message(message)
             rows.append(Enqueue(path=message_path(message), kind=TaskKind.MESSAGE, payload=payload))

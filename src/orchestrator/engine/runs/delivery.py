@@ -88,6 +88,7 @@ async def _start_child(engine: "Engine", message: StartChild) -> None:
             payload=message.input,
             parent=message.parent,
             depth=message.depth,
+            priority=message.priority,
         )
     except (NotFound, LimitExceeded, UsageError, DefinitionError, ExpressionFailed) as error:
         info = ErrorInfo(type=error.code, message=str(error), retryable=False)
@@ -119,6 +120,7 @@ async def _start_successor(engine: "Engine", run_id: str) -> None:
             labels=state.labels,
             parent=state.parent,
             depth=state.depth,
+            priority=state.priority,
             deleted=not handover.latest,
         )
     except (NotFound, LimitExceeded, UsageError, DefinitionError, ExpressionFailed) as error:

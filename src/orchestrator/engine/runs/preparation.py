@@ -24,6 +24,7 @@ async def prepare_start(
     labels: Mapping[str, str] | None = None,
     parent: Parent | None = None,
     depth: int = 0,
+    priority: int = 0,
     request: str = "",
     deleted: bool = False,
 ) -> StartRun:
@@ -63,6 +64,7 @@ async def prepare_start(
         variables=variables,
         parent=parent,
         depth=depth,
+        priority=priority,
         request=request,
     )
 

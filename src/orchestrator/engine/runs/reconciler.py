@@ -108,7 +108,13 @@ class Reconciler:
         if missing and await self._still_at(run_id, state):
             now_us = engine.now_us()
             rows = [
-                enqueue_of(row, state.tasks.get(row.path), definition, delay_us=max(0, row.due_us - now_us))
+                enqueue_of(
+                    row,
+                    state.tasks.get(row.path),
+                    definition,
+                    delay_us=max(0, row.due_us - now_us),
+                    priority=state.priority,
+                )
                 for row in missing
             ]
             await engine.committer.commit(

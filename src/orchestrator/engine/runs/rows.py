@@ -3,13 +3,21 @@
 from orchestrator.kernel.outlook import Row
 from orchestrator.kernel.state import TaskState
 from orchestrator.model.definition import Definition
+from orchestrator.model.limits import PRIORITY_MAX
 from orchestrator.stores.contract import Enqueue, TaskKind
 
 
 def enqueue_of(
-    row: Row, task: TaskState | None, definition: Definition, *, delay_us: int, leased: bool = False
+    row: Row,
+    task: TaskState | None,
+    definition: Definition,
+    *,
+    delay_us: int,
+    leased: bool = False,
+    priority: int = 0,
 ) -> Enqueue:
-    """A task waits in its node's queue, by its node's priority. Timers are for every worker: nobody's code runs.
+    """A task waits in its node's queue, by its node's priority and its run's (`priority`) together. Timers are for
+    every worker: nobody's code runs.
 
     `task` is the open task at the row's path, if there is one; `definition` what the run sees, with its plans.
     """
@@ -17,4 +25,7 @@ def enqueue_of(
         kind = TaskKind.TIMER if row.timer else TaskKind.EXECUTE
         return Enqueue(path=row.path, kind=kind, delay_us=delay_us, leased=leased)
     node = definition.nodes[task.node]
-    return Enqueue(path=row.path, queue=node.queue, priority=node.priority, delay_us=delay_us, leased=leased)
+    both = node.priority
+    if priority:
+        both = max(-PRIORITY_MAX, min(PRIORITY_MAX, both + priority))
+    return Enqueue(path=row.path, queue=node.queue, priority=both, delay_us=delay_us, leased=leased)

@@ -144,9 +144,12 @@ class Service:
         input: Any = None,
         labels: Mapping[str, str] | None = None,
         version: int | None = None,
+        priority: int = 0,
         idempotency_key: str | None = None,
     ) -> tuple[View, bool]:
         """Start a run of a version, by default the current one. False: the key had started it before.
+
+        `priority` is added to its nodes', and to those of the runs that it starts.
 
         Raises:
             NotFound: there is no such workflow or version.
@@ -157,7 +160,7 @@ class Service:
         """
         row = await self._catalog.version(workflow, version)
         definition = await self.engine.definitions.get(workflow, row.version, namespace=self._namespace)
-        asked = Asked(workflow, version, input, dict(labels or {}))
+        asked = Asked(workflow, version, input, dict(labels or {}), priority)
         run_id, created = await start(self.engine, definition, row.version, asked, key=idempotency_key)
         return await self.get_run(run_id), created
 

@@ -54,9 +54,18 @@ def check_labels(labels: Mapping[str, str]) -> None:
     _refuse(faults)
 
 
-def request_hash(*, workflow: str, version: int | None, input: Any, labels: Mapping[str, str]) -> str:
+def request_hash(
+    *, workflow: str, version: int | None, input: Any, labels: Mapping[str, str], priority: int = 0
+) -> str:
     """What tells the repeat of a request from another request under the same idempotency key."""
-    asked = {"workflow": workflow, "version": version, "input": input, "labels": dict(sorted(labels.items()))}
+    asked: dict[str, Any] = {
+        "workflow": workflow,
+        "version": version,
+        "input": input,
+        "labels": dict(sorted(labels.items())),
+    }
+    if priority:
+        asked["priority"] = priority
     return hashlib.sha256(to_json(asked)).hexdigest()
 
 

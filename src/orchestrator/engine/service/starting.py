@@ -9,9 +9,10 @@ from orchestrator.engine.runs.ids import new_run_id, run_id_of_key
 from orchestrator.engine.runs.preparation import first_variables
 from orchestrator.engine.service import inputs
 from orchestrator.engine.views.runs import labelled
-from orchestrator.errors import Conflict
+from orchestrator.errors import Conflict, UsageError
 from orchestrator.kernel.commands import StartRun
 from orchestrator.model.definition import Definition
+from orchestrator.model.limits import PRIORITY_MAX
 
 KEY_LIFE_US = 30 * 24 * 3600 * 1_000_000
 """Idempotency keys live 30 days; after that the same key starts a new run."""
@@ -24,12 +25,17 @@ class Asked(NamedTuple):
     version: int | None
     input: Any
     labels: Mapping[str, str]
+    priority: int = 0
 
     @property
     def request(self) -> str:
         """What tells the repeat of a request from another one."""
         return inputs.request_hash(
-            workflow=self.workflow, version=self.version, input=self.input, labels=self.labels
+            workflow=self.workflow,
+            version=self.version,
+            input=self.input,
+            labels=self.labels,
+            priority=self.priority,
         )
 
 
@@ -39,9 +45,14 @@ async def start(
     """The id of the run, and whether it was started now (False: by this key, before).
 
     Raises:
+        UsageError: no such priority.
         InvalidInput, LimitExceeded, ExpressionFailed: it can't be started so.
         Conflict: the key belongs to another request (`idempotency_key_reused`).
     """
+    if not -PRIORITY_MAX <= asked.priority <= PRIORITY_MAX:
+        raise UsageError(
+            f"a run's priority is a whole number from -{PRIORITY_MAX} to {PRIORITY_MAX}, not {asked.priority}"
+        )
     inputs.check_labels(labelled(definition.labels, asked.labels))
     await asyncio.to_thread(inputs.check_input, asked.input, definition.input_schema)
     if key is None:
@@ -90,6 +101,7 @@ async def _create(engine: Engine, definition: Definition, version: int, asked: A
         input=payload,
         labels=labels,
         variables=variables,
+        priority=asked.priority,
         request=asked.request,
     )
     _, created = await engine.create(command, blobs=[*blobs, *more])

@@ -1884,6 +1884,12 @@ export type StartRun = {
      * Which version; the current one if left out.
      */
     version?: number | null;
+    /**
+     * Priority
+     *
+     * Added to its nodes' priorities (together -100 to 100): higher first.
+     */
+    priority?: number;
 };
 
 /**
