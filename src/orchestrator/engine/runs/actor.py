@@ -180,9 +180,10 @@ class RunActor:
     @property
     def definition(self) -> Definition | None:
         """The run's version, and the plans that were grafted to the run."""
-        if self._definition is not None and self.state is not None:
-            self._definition = grafted(self._definition, self.state.plans)
-        return self._definition
+        definition, state = self._definition, self.state
+        if definition is not None and state is not None and (state.plans or definition.base is not None):
+            definition = self._definition = grafted(definition, state.plans)
+        return definition
 
     @property
     def idle(self) -> bool:
@@ -288,29 +289,31 @@ class RunActor:
     def _turn(self) -> None:
         if self.stale:
             self._throw_away()
-        if self.state is None or self.definition is None or self.stale or self._loading is not None:
+        definition = self.definition
+        if self.state is None or definition is None or self.stale or self._loading is not None:
             self._engine.spawn(self._load_then_turn(), name=f"load {self.run_id}")
             return
         items, self._inbox = self._inbox, []
         state, ahead = self.state, self._ahead
         if ahead.used:
             items = [item for item in items if ahead.counts(item) or self._too_late(item)]
-        events, accepted = self._decide(items, state, self.definition)
+        events, accepted = self._decide(items, state, definition)
         self._fresh = False
         if self.stale:  # a rule was broken: what was decided is thrown away, the good commands come again
             self._inbox[:0] = accepted
             self._next()
             return
+        definition = self.definition or definition  # a plan may have been laid
         if ahead.runners:
             for item in accepted:
                 ahead.said(item)
-        if accepted and accepted[-1].pure and self._hold(events, accepted, state, self.definition):
+        if accepted and accepted[-1].pure and self._hold(events, accepted, state, definition):
             self._next()
             return
         if ahead.held:
             held, held_events = ahead.take()
             events, accepted = [*held_events, *events], [*held, *accepted]
-        if events and not state.tasks and needs_output(state, self.definition):
+        if events and not state.tasks and needs_output(state, definition):
             self._engine.spawn(self._finish_then_write(events, accepted), name=f"finish {self.run_id}")
             return
         self._write(events, accepted, ())
