@@ -167,3 +167,10 @@ class AccountTests:
         (claim,) = await harness.claim()
         again = Granted(run_id="run1", path="a", epoch=claim.epoch)
         assert await ask(harness, again, limit) is Acquired.GRANTED
+
+    async def test_slots_that_were_taken_one_after_another_end_together(self, harness: Harness) -> None:
+        lease = await harness.started("run", path="a")
+        for account in ("x", "y"):
+            assert await ask(harness, lease, slots(1, account)) is Acquired.GRANTED
+        await harness.commit("run", expected=1, events=[b"2"], stands_on=[lease_of(lease)])
+        assert await holders(harness) == []

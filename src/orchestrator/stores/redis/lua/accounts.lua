@@ -138,6 +138,16 @@ local function take_slots(limits, key, epoch, exists)
   return nil
 end
 
+-- The row notes which accounts its lease has slots of.
+local function mark_slots(row, names)
+  local all, seen = row[ACCOUNTS] or {}, {}
+  for _, name in ipairs(all) do seen[name] = true end
+  for _, name in ipairs(names) do
+    if not seen[name] then all[#all + 1] = name end
+  end
+  row[ACCOUNTS] = all
+end
+
 local function drop_slot(account, key, epoch)
   if tonumber(redis.call('HGET', acc('slots:' .. account), key) or -1) == epoch then
     redis.call('HDEL', acc('slots:' .. account), key)

@@ -8,12 +8,9 @@ local head, row = head_and_row(p, run, path)
 if not (row and row[WORKER] == worker and row[EPOCH] == epoch) then return {'fenced', cmsgpack.pack({})} end
 local delay, note = take_slots(limits, slot_key(p, run, path), epoch, row_exists)
 if not delay then
-  local names, seen = row[ACCOUNTS] or {}, {}
-  for _, name in ipairs(names) do seen[name] = true end
-  for _, limit in ipairs(limits) do
-    if not seen[limit[1]] then names[#names + 1] = limit[1] end
-  end
-  row[ACCOUNTS] = names
+  local names = {}
+  for i, limit in ipairs(limits) do names[i] = limit[1] end
+  mark_slots(row, names)
   save_row(p, run, path, row)
   return {'granted', cmsgpack.pack({})}
 end

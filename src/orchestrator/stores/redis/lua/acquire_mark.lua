@@ -7,7 +7,7 @@ local p, run, path, epoch = unpack(given)
 local head, row = head_and_row(p, run, path)
 if not (row and row[WORKER] == ARGV[4] and row[EPOCH] == epoch) then return {'fenced', cmsgpack.pack({}), {}} end
 if ARGV[7] == '' then
-  row[ACCOUNTS] = cmsgpack.unpack(ARGV[6])
+  mark_slots(row, cmsgpack.unpack(ARGV[6]))
   save_row(p, run, path, row)
   return {'ok', cmsgpack.pack({}), {}}
 end
