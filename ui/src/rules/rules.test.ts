@@ -358,7 +358,7 @@ describe("the one sentence", () => {
     parent: null,
     forked_from: null,
     imported: null,
-      erased: null,
+    erased: null,
     continues: null,
     continued_as: null,
     compensation: null,

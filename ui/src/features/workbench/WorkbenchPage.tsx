@@ -241,15 +241,16 @@ function Workbench({ name, workflow }: { name: string; workflow: Workflow | null
             </fieldset>
             <span className="sp" />
             <ProblemCount checked={checked} onGo={(offset) => editor.current?.goTo(offset)} />
-            <button
-              type="button"
-              className="btn ghost xs"
-              hidden={syntax === "yaml"}
-              disabled={checked.faults > 0 && checked.problems.some((one) => one.code === "invalid_json")}
-              onClick={() => editor.current?.replaceAll(formatted(draft.text))}
-            >
-              Format
-            </button>
+            {syntax === "json" && (
+              <button
+                type="button"
+                className="btn ghost xs"
+                disabled={checked.faults > 0 && checked.problems.some((one) => one.code === "invalid_json")}
+                onClick={() => editor.current?.replaceAll(formatted(draft.text))}
+              >
+                Format
+              </button>
+            )}
             <button
               type="button"
               className="btn ghost icon xs"
