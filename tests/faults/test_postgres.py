@@ -1,23 +1,14 @@
 """Processes of ours on a PostgreSQL server: killed workers, a server that dies and comes back, and weak settings."""
 
-import contextlib
 import signal
-import subprocess
 import time
-from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx2
 import pytest
 
 from tests.faults.processes import (
     REALTIME,
-    TERMINAL,
-    Server,
-    journal,
-    run_of,
     save,
     server,
     spawn,
@@ -25,25 +16,12 @@ from tests.faults.processes import (
     tell,
     wait_until,
 )
+from tests.faults.shared import CHAIN, HEALED_SECONDS, begin, check_runs, on, workers
 from tests.postgres_servers import PostgresServer, postgres_server
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(300)]
 
-LEASE = {"ORCHESTRATOR_LEASE_SECONDS": "3", "ORCHESTRATOR_HEARTBEAT_SECONDS": "1"}
-CHAIN: dict[str, Any] = {
-    "name": "chain",
-    "start_at": "a",
-    "nodes": {
-        **{
-            name: {"class": "LedgerNode", "params": {"seconds": 0.05, "value": name}, "next_node": following}
-            for name, following in zip("abcde", "bcdef", strict=True)
-        },
-        "f": {"class": "EndNode"},
-    },
-}
-PATHS = list("abcdef")
 CRASHES = 20 if REALTIME else 3
-HEALED_SECONDS = 5.0
 
 
 @pytest.fixture
@@ -51,51 +29,6 @@ def durable(find_program: Callable[[str], str]) -> Iterator[PostgresServer]:
     """A server that waits for the disk."""
     with postgres_server(find_program) as found:
         yield found
-
-
-def on(url: str) -> dict[str, str]:
-    return {"ORCHESTRATOR_STORE": url, **LEASE}
-
-
-@contextlib.contextmanager
-def workers(folder: Path, url: str, count: int) -> Generator[list[subprocess.Popen[bytes]]]:
-    """Worker processes of their own, as on other machines."""
-    found = [spawn(["worker"], folder=folder, store=folder / "unused", **on(url)) for _ in range(count)]
-    try:
-        yield found
-    finally:
-        for worker in found:
-            worker.kill()
-            worker.wait(timeout=30)
-
-
-def check_runs(found: Server, runs: list[str]) -> None:
-    """Every acknowledged run ended well, its journal has no gap, and each task one result."""
-    with found.client() as client:
-        for run in runs:
-            over = wait_until(lambda run=run: _over(client, run), f"run {run} ends", seconds=60, log=found)
-            assert over["status"] == "succeeded", over
-            events = journal(client, run)
-            assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
-            completed = Counter(event["path"] for event in events if event["kind"] == "task_completed")
-            assert completed == Counter(PATHS)
-
-
-def _over(client: httpx2.Client, run: str) -> dict[str, Any] | None:
-    with contextlib.suppress(httpx2.HTTPError, AssertionError):
-        found = run_of(client, run)
-        return found if found["status"] in TERMINAL else None
-    return None
-
-
-def _start(client: httpx2.Client, timeout: float = 20.0) -> list[str]:
-    """The run, if it was acknowledged."""
-    with contextlib.suppress(httpx2.HTTPError):
-        answer = client.post("/workflows/chain/runs", json={}, timeout=timeout)
-        if answer.status_code == 201:
-            return [str(answer.json()["id"])]
-        assert answer.status_code == 503, answer.text
-    return []
 
 
 def test_kill_9_of_one_of_two_workers_on_postgres(tmp_path: Path, durable: PostgresServer) -> None:
@@ -128,12 +61,12 @@ def test_postgres_stopped_immediately_under_load_loses_nothing_acknowledged(
             for _ in range(CRASHES):
                 until = time.monotonic() + 1.0
                 while time.monotonic() < until:
-                    runs += _start(client)
+                    runs += begin(client)
                 durable.stop(signal.SIGQUIT)
-                runs += _start(client, timeout=1.0)
+                runs += begin(client, timeout=1.0)
                 durable.start()
                 back = time.monotonic()
-                runs += wait_until(lambda: _start(client, timeout=2.0), "a run can be started", log=found)
+                runs += wait_until(lambda: begin(client, timeout=2.0), "a run can be started", log=found)
                 healed.append(time.monotonic() - back)
         check_runs(found, runs)
     assert len(runs) > CRASHES
