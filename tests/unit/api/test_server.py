@@ -97,8 +97,8 @@ async def test_a_whole_server_starts_answers_and_ends(
 
 
 async def test_a_server_that_cannot_start_gives_its_port_back() -> None:
-    settings = Settings(port=0, store="redis://localhost")
+    settings = Settings(port=0, store="nowhere://localhost")
     sockets = server.bind(settings)
-    with pytest.raises(UsageError, match="later release"):
+    with pytest.raises(UsageError, match="names no store"):
         await server.run(settings, sockets)
     assert sockets[0].fileno() == -1
