@@ -68,7 +68,7 @@ def test_an_expression_that_maps_gives_what_it_gave(source: str, value: Any) -> 
         "$('First step').all()", "$input.all()", "$items('A')", "$json?.a", "$json.a ?? 1", "`a ${1}`", "function(){}",
         "a", "$jmespath($json, 'a')", "$now.plus({days: 1})", "$json.a = 1", "$json.a++", "{a: 1}", "1 2", "(1", "",
         "$json.", "'open", "/x/.test('x')", "$json.constructor.constructor('x')()", "(" * 100, "$(1).item.json",
-        "Math.round(1, 2)", "$today", "$json.list.slice(1)", "this", "\u00e4",
+        "Math.round(1, 2)", "$today", "$json.list.slice(1)", "this", "\u00e4", "01",
     ],
 )  # fmt: skip
 def test_any_other_is_said_to_have_no_counterpart(source: str) -> None:
