@@ -59,6 +59,7 @@ class FaultyStore:
         self.rng = rng
         self.rate = rate
         self.dead = False
+        self.commits_at_once = 1
         self.audit = Audit()
         self._thawed_at = 0.0
         self._never = asyncio.Event()

@@ -66,12 +66,14 @@ class Process:
         self.world = world
         self.name = name
         self.store = FaultyStore(world.store, world.rng, rate=world.rate, count=world.outcome.faults)
+        self.store.commits_at_once = world.commits_at_once
         self.store.audit = world.audit
         clock = StoreClock(monotonic_us=world.loop.now_us)
         rng = random.Random(world.rng.getrandbits(64))
         self.serves_all = world.started % 3 > 0
         config = replace(CONFIG, queues=("default", "slow")) if self.serves_all else CONFIG
         self.engine = Engine(as_store(self.store), world.registry, config=config, clock=clock, rng=rng)
+        self.engine.committer.split_min = 2
         self.worker = Worker(self.engine, name=name, heartbeat_thread=False)
 
     async def start(self) -> None:
@@ -101,6 +103,7 @@ class World:
 
     def __init__(self, seed: int, loop: VirtualLoop) -> None:
         self.rng = random.Random(seed)
+        self.commits_at_once = 1 + seed % 2
         self.loop = loop
         self.store = MemoryStore(now_us=loop.now_us)
         self.audit = Audit()

@@ -459,6 +459,11 @@ class Store(Protocol):
         """How the store was named, without credentials."""
         ...
 
+    @property
+    def commits_at_once(self) -> int:
+        """How many batches it is worth to send before the first is answered. No two of them hold the same run."""
+        ...
+
     def durability(self) -> Durability:
         """What of the acknowledged could be lost, as was found by `open`. Who starts the process decides what to do."""
         ...

@@ -144,6 +144,11 @@ class MemoryStore:
         """How the store was named."""
         return "memory:"
 
+    @property
+    def commits_at_once(self) -> int:
+        """One after another."""
+        return 1
+
     def durability(self) -> Durability:
         """Nothing outlives the process, and nobody expects it to."""
         return Durability(keeps=Keeps.NOTHING_SURE)

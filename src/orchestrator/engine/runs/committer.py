@@ -1,7 +1,9 @@
 """The group committer: everything that waits is written in one batch, one disk sync for all.
 
-While one batch is on its way the next gathers. An outage is waited out, with the same batch: its commits carry ids, so
-a repeat is harmless. A batch that the store can't take at all is halved until the bad commit stands alone.
+While one batch is on its way the next gathers. To a store that takes several batches at once (`commits_at_once`) what
+waits goes in parts, so that one is written while what the answers to another set off is computed; a run is never in two
+of them. An outage is waited out, with the same batch: its commits carry ids, so a repeat is harmless. A batch that the
+store can't take at all is halved until the bad commit stands alone.
 """
 
 import asyncio
@@ -14,6 +16,8 @@ from orchestrator.errors import CommitUnknown, InternalError, StoreError, StoreU
 from orchestrator.stores.contract import Commit, CommitAnswer, Store
 
 BATCH_MAX = 1_000
+SPLIT_MIN = 24
+"""So many commits must wait to be sent in two parts: fewer are better off in one."""
 _PAUSE_FIRST_SECONDS = 0.05
 _PAUSE_MAX_SECONDS = 1.0
 _IMPATIENT_TRIES = 3
@@ -39,7 +43,10 @@ class Committer:
         self._store = store
         self._heard = heard
         self._waiting: list[_Waiting] = []
-        self._writing: asyncio.Task[None] | None = None
+        self.split_min = SPLIT_MIN
+        self._lanes_max = store.commits_at_once
+        self._lanes: set[asyncio.Task[None]] = set()
+        self._in_flight: set[str] = set()
         self._closed = False
         self.last_success_us = 0
         self.trouble: str | None = None
@@ -54,8 +61,9 @@ class Committer:
             answered(StoreUnavailable("the engine is shutting down"))
             return
         self._waiting.append(_Waiting(commit, answered, impatient=impatient))
-        if self._writing is None:
-            self._writing = asyncio.get_running_loop().create_task(self._write_all(), name="committer")
+        if not self._lanes or (len(self._lanes) < self._lanes_max and len(self._waiting) >= self.split_min):
+            lane = asyncio.get_running_loop().create_task(self._write_all(), name="committer")
+            self._lanes.add(lane)
 
     async def commit(self, commit: Commit, *, impatient: bool = False) -> CommitAnswer:
         """`submit` for those who wait.
@@ -79,26 +87,48 @@ class Committer:
     async def close(self, *, within_seconds: float) -> None:
         """Write what waits, for at most this long; whoever still waits then gets StoreUnavailable."""
         self._closed = True
-        writing = self._writing
-        if writing is not None:
-            await asyncio.wait({writing}, timeout=within_seconds)
-            if not writing.done():
-                writing.cancel()
-                await asyncio.wait({writing})
+        if self._lanes:
+            _, writing = await asyncio.wait(set(self._lanes), timeout=within_seconds)
+            for lane in writing:
+                lane.cancel()
+            if writing:
+                await asyncio.wait(writing)
         waiting, self._waiting = self._waiting, []
         for one in waiting:
             one.answered(StoreUnavailable("the engine is shutting down"))
 
     async def _write_all(self) -> None:
         batch: list[_Waiting] = []
+        runs: set[str] = set()
         try:
-            while self._waiting:
-                batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
+            while batch := self._take():
+                if self._lanes_max > 1:
+                    runs = {one.commit.run_id for one in batch}
+                    self._in_flight |= runs
                 await self._write(batch)
-                batch = []
+                self._in_flight -= runs
         finally:
+            self._in_flight -= runs
             self._waiting = batch + self._waiting
-            self._writing = None
+            lane = asyncio.current_task()
+            assert lane is not None, "a lane is a task"
+            self._lanes.discard(lane)
+
+    def _take(self) -> list[_Waiting]:
+        """The next batch: all that waits, or, where several are written at once, half of it. Of a run that is in
+        another batch nothing: its commits keep their order."""
+        waiting, most = self._waiting, BATCH_MAX
+        if self._lanes_max > 1:
+            most = min(most, max(self.split_min // 2, (len(waiting) + 1) // 2))
+        if not self._in_flight:
+            batch, self._waiting = waiting[:most], waiting[most:]
+            return batch
+        batch, left = list[_Waiting](), list[_Waiting]()
+        for one in waiting:
+            free = len(batch) < most and one.commit.run_id not in self._in_flight
+            (batch if free else left).append(one)
+        self._waiting = left
+        return batch
 
     async def _write(self, batch: list[_Waiting]) -> None:
         tries, pause = 0, _PAUSE_FIRST_SECONDS

@@ -77,6 +77,11 @@ class PostgresStore:
         """How the store was named, without credentials."""
         return self._address.url
 
+    @property
+    def commits_at_once(self) -> int:
+        """Each batch has a connection of its own, and a process of the server."""
+        return 2
+
     def durability(self) -> Durability:
         """What the server's settings keep, as `open` found them."""
         return self._durability

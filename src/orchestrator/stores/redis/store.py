@@ -83,6 +83,11 @@ class RedisStore:
         """How the store was named, without credentials."""
         return self._place.shown
 
+    @property
+    def commits_at_once(self) -> int:
+        """While the server carries out one, the other is on its way or read."""
+        return 2
+
     def durability(self) -> Durability:
         """What of the acknowledged could be lost, as the server was set up when the store was opened."""
         return self._durability

@@ -86,6 +86,11 @@ class SqliteStore:
         """How the store was named. There are no credentials in it."""
         return self._url
 
+    @property
+    def commits_at_once(self) -> int:
+        """One after another."""
+        return 1
+
     def durability(self) -> Durability:
         """Every answer comes after the disk's sync."""
         return Durability(keeps=Keeps.EVERYTHING)
