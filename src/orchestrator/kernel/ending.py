@@ -101,8 +101,8 @@ def withdraw_idle(turn: Turn) -> None:
 
 
 def withdraw_all(turn: Turn) -> None:
-    """The grace is over."""
-    for task in list(turn.state.tasks.values()):
+    """The grace is over. Of a plan the inner tasks go first: its node ends after all that it laid."""
+    for task in sorted(turn.state.tasks.values(), key=lambda one: one.path.count(SEPARATOR), reverse=True):
         withdraw(turn, task)
 
 

@@ -97,6 +97,7 @@ class Attempt:
         "_outcome",
         "_reader",
         "_refused",
+        "_silent",
         "_task",
         "_timer",
         "_touched",
@@ -167,7 +168,7 @@ class Attempt:
         self.task: asyncio.Task[None] | None = None
         self._ctx: TaskContext | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._outcome = False
+        self._outcome = self._silent = False
         self._refused = False
         self._touched = False
         self._grounded: asyncio.Future[None] | None = None
@@ -205,12 +206,16 @@ class Attempt:
         """It ran ahead of the disk, and that counts no more."""
         self.tell(LEASE_LOST)
 
-    def adopt(self, epoch: int) -> None:
-        """It ran ahead of the disk, and what it builds on is durable now: it has a lease from here on."""
+    def adopt(self, epoch: int) -> bool:
+        """It ran ahead of the disk, and what it builds on is durable now: it has a lease from here on. False: it was
+        told to end meanwhile, and did so without a word."""
+        if self._silent:
+            return False
         self.epoch, self.granted_us = epoch, self.now_us()
         self.worker.adopted(self)
         if self._grounded is not None and not self._grounded.done():
             self._grounded.set_result(None)
+        return True
 
     async def grounded(self) -> None:
         """Wait until everything that this attempt builds on is durable. With a lease it is."""
@@ -260,6 +265,7 @@ class Attempt:
         if self._outcome:
             return
         self._outcome = True
+        self._silent = command is None
         self.running = False
         if self._timer is not None:
             self._timer.cancel()

@@ -599,18 +599,10 @@ class Worker:
         if isinstance(error, Fenced | Conflict):
             log.info("a result came too late", run=attempt.run_id, task=attempt.path, why=str(error))
             if isinstance(error, Conflict):
-                claim = Claim(
-                    namespace=self.engine.config.namespace,
-                    run_id=attempt.run_id,
-                    path=attempt.path,
-                    kind=TaskKind.EXECUTE,
-                    queue="default",
-                    priority=0,
-                    epoch=attempt.epoch,
-                    queued_us=0,
-                    due_us=0,
-                )
-                self.engine.spawn(self._drop(claim, str(error)), name=f"drop {attempt.path}")
+                # The row may be that of another attempt, which this worker didn't know of when it claimed it: whoever
+                # claims it next sees whether there is anything to run.
+                giving = self._give_back(granted, delay_us=LOOK_AGAIN_US)
+                self.engine.spawn(giving, name=f"give back {attempt.path}")
             return
         log.error("a result could not be recorded", run=attempt.run_id, task=attempt.path, error=str(error))
         self.engine.spawn(

@@ -38,8 +38,8 @@ class Runner(Protocol):
         """End without a word: what it computes counts for nothing."""
         ...
 
-    def adopt(self, epoch: int) -> None:
-        """From now on it stands on a lease."""
+    def adopt(self, epoch: int) -> bool:
+        """From now on it stands on a lease. False: it has ended without a word, and the lease is for another."""
         ...
 
 
@@ -118,10 +118,9 @@ class Ahead:
         others: list[Granted] = []
         for lease in leases:
             runner = self.runners.pop(lease.path, None)
-            if runner is None:
+            if runner is None or not runner.adopt(lease.epoch):
                 others.append(lease)
                 continue
-            runner.adopt(lease.epoch)
             for item in waiting:
                 if item.attempt is runner:
                     item.epoch = lease.epoch
