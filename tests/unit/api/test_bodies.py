@@ -89,6 +89,7 @@ async def test_a_body_that_is_left_out_means_an_empty_object(
         "labels": {},
         "version": None,
         "idempotency_key": None,
+        "priority": 0,
     }
 
 
