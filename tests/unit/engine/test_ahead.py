@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.engine.runs.ahead import Ahead
 from orchestrator.errors import StoreUnavailable
 from orchestrator.kernel.commands import DeliverSignal
 from orchestrator.kernel.events import Event, TaskCompleted, TaskScheduled
@@ -13,7 +14,7 @@ from orchestrator.kernel.state import RunState
 from orchestrator.kernel.status import RunStatus
 from orchestrator.kernel.values import NULL
 from orchestrator.sdk.effect import Effect
-from orchestrator.stores.contract import Commit, CommitAnswer, Outcome
+from orchestrator.stores.contract import Commit, CommitAnswer, Granted, Outcome
 from tests.unit.engine.lab import Lab, in_lab
 
 
@@ -252,3 +253,26 @@ def test_parallel_pure_tasks_run_ahead_of_the_disk_too() -> None:
         assert sorted(watch.did) == ["a", "b", "c", "d", "e"]
 
     in_lab(test)
+
+
+def test_a_lease_that_comes_after_an_attempt_has_ended_is_for_another() -> None:
+    class Runner:
+        epoch = 0
+
+        def __init__(self, *, ended: bool) -> None:
+            self.ended = ended
+
+        def lose(self) -> None:
+            raise AssertionError("it has its lease")
+
+        def adopt(self, epoch: int) -> bool:
+            return not self.ended
+
+    ahead = Ahead()
+    ahead.started("gone", Runner(ended=True))
+    ahead.started("there", Runner(ended=False))
+    leases = [
+        Granted(run_id="run", path=path, epoch=number) for number, path in enumerate(["gone", "there"], 1)
+    ]
+    assert [lease.path for lease in ahead.adopt(leases, [])] == ["gone"]
+    assert not ahead.runners
