@@ -46,6 +46,7 @@ class Committer:
         self.split_min = SPLIT_MIN
         self._lanes_max = store.commits_at_once
         self._lanes: set[asyncio.Task[None]] = set()
+        self._writing = 0
         self._in_flight: set[str] = set()
         self._closed = False
         self.last_success_us = 0
@@ -61,9 +62,11 @@ class Committer:
             answered(StoreUnavailable("the engine is shutting down"))
             return
         self._waiting.append(_Waiting(commit, answered, impatient=impatient))
-        if not self._lanes or (len(self._lanes) < self._lanes_max and len(self._waiting) >= self.split_min):
+        if not self._writing or (self._writing < self._lanes_max and len(self._waiting) >= self.split_min):
+            self._writing += 1
             lane = asyncio.get_running_loop().create_task(self._write_all(), name="committer")
             self._lanes.add(lane)
+            lane.add_done_callback(self._lanes.discard)
 
     async def commit(self, commit: Commit, *, impatient: bool = False) -> CommitAnswer:
         """`submit` for those who wait.
@@ -110,9 +113,7 @@ class Committer:
         finally:
             self._in_flight -= runs
             self._waiting = batch + self._waiting
-            lane = asyncio.current_task()
-            assert lane is not None, "a lane is a task"
-            self._lanes.discard(lane)
+            self._writing -= 1
 
     def _take(self) -> list[_Waiting]:
         """The next batch: all that waits, or, where several are written at once, half of it. Of a run that is in
