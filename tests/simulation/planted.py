@@ -13,7 +13,6 @@ import pytest
 from orchestrator.engine.attempts.attempt import Attempt
 from orchestrator.engine.attempts.context import TaskContext
 from orchestrator.engine.runs import actor, delivery
-from orchestrator.engine.runs.actor import RunActor
 from orchestrator.kernel import handle, joins, runs
 from orchestrator.kernel.commands import Command, DeliverSignal, StartTask
 from orchestrator.kernel.state import RunState, encode_state
@@ -164,11 +163,6 @@ def a_lost_claim_is_not_given_back(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(MemoryStore, "heartbeat_blocking", heartbeat)
 
 
-def refusals_from_an_old_state(patch: pytest.MonkeyPatch) -> None:
-    """A refusal, or "nothing to do", is concluded from a state that other processes have moved on."""
-    patch.setattr(RunActor, "_fresh", property(lambda self: True, lambda self, value: None))
-
-
 def what_ended_while_paused_is_held(patch: pytest.MonkeyPatch) -> None:
     """What such a run still has to tell its parent is never delivered."""
     right = MemoryStore._apply
@@ -206,6 +200,5 @@ PLANTS: tuple[Plant, ...] = (
     a_lost_claim_is_not_given_back,
     a_plan_is_not_waited_for,
     # These were once real; a world found each of them.
-    refusals_from_an_old_state,
     what_ended_while_paused_is_held,
 )
