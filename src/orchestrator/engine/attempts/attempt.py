@@ -95,7 +95,6 @@ class Attempt:
         "_grounded",
         "_item",
         "_outcome",
-        "_reader",
         "_refused",
         "_silent",
         "_task",
@@ -121,7 +120,6 @@ class Attempt:
         "run_id",
         "running",
         "started_us",
-        "state_task",
         "task",
         "values",
         "worker",
@@ -145,7 +143,6 @@ class Attempt:
         self.run_id = state.run_id
         self.workflow = state.workflow
         self.depth = state.depth
-        self.state_task = task
         self.path = task.path
         self.number = task.attempt
         self.node: NodeDefinition = definition.nodes[task.node]
@@ -155,9 +152,8 @@ class Attempt:
         self.epoch = epoch
         self.queued_us = queued_us
         self.granted_us = self.started_us = now_us
-        self._reader = reader_of(state, task, self.node)
         self._item: ItemSource | None = source_of(state, task)
-        self.values = TaskValues(state, self._reader, NO_BLOBS)
+        self.values = TaskValues(state, reader_of(state, task, self.node), NO_BLOBS)
         self.blobs_to_commit: list[Blob] = []
         self.reason: str | None = None
         self.give_back_note: str | None = None

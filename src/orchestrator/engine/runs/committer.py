@@ -46,6 +46,7 @@ class Committer:
         self.split_min = SPLIT_MIN
         self._lanes_max = store.commits_at_once
         self._lanes: set[asyncio.Task[None]] = set()
+        # A lane is done with its last batch a turn of the loop before its task is: who comes between needs another.
         self._writing = 0
         self._in_flight: set[str] = set()
         self._closed = False
